@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* Clocks. Ages and deadlines run on the boot-time clock, which goes on while the machine sleeps. */
+#ifndef TK_BASE_CLOCK_H
+#define TK_BASE_CLOCK_H
+
+#include <stdint.h>
+
+#define CLOCK_SECOND INT64_C(1000000000)
+
+/* Nanoseconds since the machine started, suspended time included (CLOCK_BOOTTIME). */
+int64_t clock_boot(void);
+
+/* Seconds since the epoch: for `created` and `expires` alone. */
+int64_t clock_wall(void);
+
+/* Seconds, as configured, in nanoseconds. */
+int64_t clock_from_seconds(double seconds);
+
+#endif

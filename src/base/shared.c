@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory that master and children share. */
+#include "base/shared.h"
+
+#include <sodium.h>
+#include <sys/mman.h>
+#include <time.h>
+
+struct shared *shared_create(void)
+{
+    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return NULL;
+    unsigned char instance[8];
+    randombytes_buf(shared->hash_seed, sizeof shared->hash_seed);
+    randombytes_buf(instance, sizeof instance);
+    sodium_bin2hex(shared->instance, sizeof shared->instance, instance, sizeof instance);
+    shared->started = (uint64_t)time(NULL);
+    return shared;
+}
+
+void shared_destroy(struct shared **shared)
+{
+    if (*shared != NULL)
+        munmap(*shared, sizeof **shared);
+    *shared = NULL;
+}
+
+/* Both counters only grow, so their sum is the same again only when neither moved. */
+uint64_t generation_now(const struct shared *shared, uint64_t hash)
+{
+    return atomic_load(&shared->generation_all) + atomic_load(&shared->generations[hash & (SHARED_GENERATIONS - 1)]);
+}
+
+void generation_move(struct shared *shared, uint64_t hash)
+{
+    atomic_fetch_add(&shared->generations[hash & (SHARED_GENERATIONS - 1)], 1);
+}
+
+void generation_move_all(struct shared *shared)
+{
+    atomic_fetch_add(&shared->generation_all, 1);
+}
+
+uint32_t shared_listener_connections(const struct shared *shared, unsigned listener)
+{
+    uint32_t sum = 0;
+    for (unsigned i = 0; i < SHARED_SLOTS; i++)
+        sum += atomic_load_explicit(&shared->slots[i].connections[listener], memory_order_relaxed);
+    return sum;
+}
+
+uint32_t shared_slot_connections(const struct shared_slot *slot)
+{
+    uint32_t sum = 0;
+    for (unsigned i = 0; i < SHARED_LISTENERS; i++)
+        sum += atomic_load_explicit(&slot->connections[i], memory_order_relaxed);
+    return sum;
+}
+
+void shared_slot_reset(struct shared_slot *slot)
+{
+    atomic_store(&slot->accepting, false);
+    for (unsigned i = 0; i < SHARED_LISTENERS; i++)
+        atomic_store(&slot->connections[i], 0);
+}

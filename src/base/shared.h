@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory that master and children share: the generations that make cached entries stale in every worker at once, and a slot
+ * of counters a child. The master maps it once; it outlives reloads. It believes nothing in here for its own safety: slots
+ * are only counted and compared. */
+#ifndef TK_BASE_SHARED_H
+#define TK_BASE_SHARED_H
+
+#include "base/metrics.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    SHARED_SLOTS = 512,         /* workers, and those of earlier configurations that still finish what they hold */
+    SHARED_LISTENERS = 64,      /* listeners, and those of earlier configurations */
+    SHARED_GENERATIONS = 65536, /* a power of two */
+    SHARED_SEED_SIZE = 16,
+};
+
+/* A child's slot. Its own process alone writes it while it lives; the master resets it when the process is gone. */
+struct shared_slot {
+    _Alignas(64) _Atomic uint64_t ticks;  /* moves at least once a second while the event loop turns */
+    _Atomic uint64_t redis_client;        /* id of the newest Redis connection that carried changes, 0: none; a successor ends it */
+    _Atomic bool accepting;               /* takes new connections, so it counts for the balance */
+    _Atomic uint32_t connections[SHARED_LISTENERS]; /* held now, by listener */
+    _Atomic uint64_t metrics[METRICS];    /* see metrics.h; never reset, so sums over all slots only grow */
+};
+
+struct shared {
+    unsigned char hash_seed[SHARED_SEED_SIZE]; /* of key hashes: one for all workers, so that their generations agree */
+    char instance[17];                         /* random hexadecimal digits, NUL: names this master's Redis connections */
+    uint64_t started;                          /* seconds since the epoch */
+    _Atomic uint64_t generation_all;
+    _Atomic uint64_t generations[SHARED_GENERATIONS];
+    struct shared_slot slots[SHARED_SLOTS];
+};
+
+/* Maps and initialises the memory. NULL with errno set when there is none. */
+struct shared *shared_create(void) __attribute__((warn_unused_result));
+
+/* Unmaps; for tests, a process that ends need not call it. */
+void shared_destroy(struct shared **shared);
+
+/* The generation of all keys whose hash is `hash`. What was read from Redis is current while the generation noted before
+ * the asking is still the generation now. Only ever compared for equality. */
+uint64_t generation_now(const struct shared *shared, uint64_t hash);
+
+/* Makes everything noted for this hash stale, in every worker; collisions cost other keys a miss. */
+void generation_move(struct shared *shared, uint64_t hash);
+
+/* The same for every key. */
+void generation_move_all(struct shared *shared);
+
+/* Connections held on listener `listener` by all children, and those held by one child on all listeners. */
+uint32_t shared_listener_connections(const struct shared *shared, unsigned listener);
+uint32_t shared_slot_connections(const struct shared_slot *slot);
+
+/* Resets what a dead child held: its connections and whether it accepts. Metrics and redis_client stay for its successor. */
+void shared_slot_reset(struct shared_slot *slot);
+
+#endif

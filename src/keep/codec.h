@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* Token data to and from msgpack: one map with the JSON field names as keys, `token` as an array of key and secret. */
+#ifndef TK_KEEP_CODEC_H
+#define TK_KEEP_CODEC_H
+
+#include "base/error.h"
+#include "keep/token_data.h"
+
+#include <stddef.h>
+
+enum {
+    CODEC_DEPTH_MAX = 8,
+    CODEC_NODES_MAX = 4096,      /* every map, array, key, value and element counts as one */
+    CODEC_SIZE_MAX = 128 * 1024, /* bytes */
+};
+
+/* Encodes the data. Absent fields are left out, scopes sorted. Returns a malloc'd buffer of *size bytes (the caller wipes
+ * and frees it: it holds the secret), or NULL when there is no memory. */
+unsigned char *codec_encode(const struct token_data *data, size_t *size) __attribute__((warn_unused_result));
+
+/* Decodes what came out of the vault: bounded before any memory is taken, and checked field by field with the rules of
+ * token_data_check. NULL on failure, with the reason in `error`, without any of the plaintext. The caller frees the result. */
+struct token_data *codec_decode(const unsigned char *bytes, size_t size, struct error *error) __attribute__((warn_unused_result));
+
+#endif

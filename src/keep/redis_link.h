@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker's connection to Redis: pipelined commands, deadlines, reconnection, a circuit that refuses at once while Redis is
+ * away, and the fence that keeps a change whose answer was lost from being applied after a later one. hiredis formats
+ * commands and reads replies; the bytes go over our own socket on the event loop. */
+#ifndef TK_KEEP_REDIS_LINK_H
+#define TK_KEEP_REDIS_LINK_H
+
+#include "base/config.h"
+#include "base/shared.h"
+
+#include <event2/event.h>
+#include <hiredis/hiredis.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct redis_link;
+
+enum {
+    REDIS_BULK_MAX = 256 * 1024,    /* a longer string in a reply is thrown away as it arrives, see REDIS_TOO_LONG */
+    REDIS_ELEMENTS_MAX = 1 << 20,   /* of one array in a reply; more, or an odd length, ends the connection */
+};
+
+/* In place of a string longer than REDIS_BULK_MAX the reply has an error with this text. */
+#define REDIS_TOO_LONG "TOOLONG string over the limit"
+
+/* What a command does, and so what its loss means. */
+enum redis_kind {
+    REDIS_READ,   /* sent once more when the connection is lost, never after its deadline */
+    REDIS_CHANGE, /* never repeated; once any byte of it may have been sent, its loss is uncertain */
+};
+
+enum redis_outcome {
+    REDIS_REPLIED,     /* `reply` is what Redis said, errors included */
+    REDIS_UNAVAILABLE, /* not executed (a change), or no answer in time (a read) */
+    REDIS_UNCERTAIN,   /* a change that was sent and whose answer never came; the old connection has been ended on the
+                          server, or the server cannot be reached and will be told first thing when it is back */
+};
+
+/* Called exactly once for each command, never from within redis_link_command. `reply` is NULL but for REDIS_REPLIED, and belongs to the link. The
+ * callback may send further commands. */
+typedef void redis_callback(void *argument, enum redis_outcome outcome, const redisReply *reply);
+
+struct redis_link_settings {
+    struct event_base *base;
+    const struct config_redis *config;
+    const char *password;        /* NULL: no AUTH; must live as long as the link */
+    const char *name;            /* for CLIENT SETNAME: "tokenkeep-<instance>-<slot>" */
+    struct shared_slot *slot;    /* redis_client: read at start, the predecessor to be ended; metrics REDIS_* */
+    void (*batch_done)(void *argument); /* after the callbacks of one event of the loop; may be NULL */
+    void *batch_argument;
+};
+
+/* Starts connecting at once; commands given meanwhile wait for it. NULL when there is no memory. */
+struct redis_link *redis_link_new(const struct redis_link_settings *settings) __attribute__((warn_unused_result));
+
+/* Sends a command of `argc` binary-safe words, copied before this returns. The callback always follows, at the latest after
+ * connect-timeout + command-timeout; while the circuit is open, in the next turn of the loop. */
+void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument, int argc,
+                        const char *const *argv, const size_t *argv_sizes);
+
+/* Whether the circuit is open: Redis is away and commands are refused at once. */
+bool redis_link_circuit_open(const struct redis_link *link);
+
+/* Commands whose callback is still to come. */
+size_t redis_link_waiting(const struct redis_link *link);
+
+/* Closes and frees without calling back, and sets to NULL; a NULL *link is left alone. When nothing was uncertain, slot->redis_client
+ * becomes 0: there is nothing for a successor to end. */
+void redis_link_free(struct redis_link **link);
+
+#endif

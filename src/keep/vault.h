@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* The vault seals and opens stored values with the keys of a keyring; tokenkeepd(8), "STORED VALUES", has the format. */
+#ifndef TK_KEEP_VAULT_H
+#define TK_KEEP_VAULT_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+enum {
+    VAULT_KEY_SIZE = 32,
+    VAULT_KEY_ID_SIZE = 8,
+    VAULT_NONCE_SIZE = 24,
+    VAULT_HEADER_SIZE = 1 + VAULT_KEY_ID_SIZE,
+    VAULT_OVERHEAD = VAULT_HEADER_SIZE + VAULT_NONCE_SIZE + 16, /* bytes that a sealed value is longer than its plaintext */
+};
+
+enum vault_result {
+    VAULT_OK,
+    VAULT_TRUNCATED,   /* shorter than VAULT_OVERHEAD */
+    VAULT_BAD_FORMAT,  /* byte 0 is not a known format */
+    VAULT_UNKNOWN_KEY, /* sealed with a key that the keyring does not hold */
+    VAULT_FORGED,      /* does not open under this key and Redis key: altered, copied or moved */
+};
+
+struct vault;
+
+/* Reads a keyring file into locked memory: a key a line in padded standard base64, `#` comments, empty lines. Refused: a file
+ * that others can read or its group can write (checked on the open descriptor), no key, a bad line, two keys of one id.
+ * NULL on failure; `error` names file, line and reason, never the line's content. The caller frees the result. */
+struct vault *vault_open_keyring(const char *path, struct error *error) __attribute__((warn_unused_result));
+
+/* The number of keys, at least 1. */
+size_t vault_keys(const struct vault *vault);
+
+/* Seals `size` bytes with the first key and a random nonce into `out`, which has room for size + VAULT_OVERHEAD bytes.
+ * `name` is the whole Redis key, authenticated with the value. */
+void vault_seal(const struct vault *vault, const char *name, size_t name_size, const unsigned char *plain, size_t size,
+                unsigned char *out);
+
+/* Opens a sealed value into `out`, which has room for size - VAULT_OVERHEAD bytes (nothing is written when `size` is less
+ * than VAULT_OVERHEAD); `out` may be `sealed` + VAULT_HEADER_SIZE + VAULT_NONCE_SIZE. *plain_size is set on VAULT_OK alone. */
+enum vault_result vault_open(const struct vault *vault, const char *name, size_t name_size, const unsigned char *sealed,
+                             size_t size, unsigned char *out, size_t *plain_size) __attribute__((warn_unused_result));
+
+/* A few words on a result, for logs and VERIFYALL. */
+const char *vault_result_text(enum vault_result result);
+
+/* Wipes the keys, frees and sets to NULL; a NULL *vault is left alone. */
+void vault_free(struct vault **vault);
+
+#endif
