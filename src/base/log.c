@@ -59,7 +59,7 @@ static void format_time(char *out, size_t size)
     snprintf(out, size, "%s.%06ldZ", seconds, now.tv_nsec / 1000);
 }
 
-static void log_line(enum log_level level, const char *format, va_list arguments)
+static void __attribute__((format(printf, 2, 0))) log_line(enum log_level level, const char *format, va_list arguments)
 {
     if (level > settings.level)
         return;
