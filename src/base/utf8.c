@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* UTF-8. */
+#include "base/utf8.h"
+
+#include <stdint.h>
+#include <string.h>
+
+static bool is_tail(unsigned char c)
+{
+    return (c & 0xc0) == 0x80;
+}
+
+/* The bytes that the character at `c` takes, 0 when it is none. The second byte's range depends on the first: that is what
+ * keeps out long forms, surrogates and what lies beyond U+10FFFF (RFC 3629, section 4). */
+static size_t character_size(const unsigned char *c, size_t left)
+{
+    if (c[0] < 0x80)
+        return 1;
+    if (c[0] < 0xc2 || left < 2)
+        return 0;
+    if (c[0] < 0xe0)
+        return is_tail(c[1]) ? 2 : 0;
+    if (left < 3 || !is_tail(c[2]))
+        return 0;
+    if (c[0] < 0xf0) {
+        unsigned char least = c[0] == 0xe0 ? 0xa0 : 0x80, most = c[0] == 0xed ? 0x9f : 0xbf;
+        return c[1] >= least && c[1] <= most ? 3 : 0;
+    }
+    if (c[0] > 0xf4 || left < 4 || !is_tail(c[3]))
+        return 0;
+    unsigned char least = c[0] == 0xf0 ? 0x90 : 0x80, most = c[0] == 0xf4 ? 0x8f : 0xbf;
+    return c[1] >= least && c[1] <= most ? 4 : 0;
+}
+
+bool utf8_valid(const char *bytes, size_t size, size_t *characters)
+{
+    const unsigned char *text = (const unsigned char *)bytes;
+    size_t count = 0;
+    for (size_t at = 0; at < size; count++) {
+        uint64_t eight;
+        while (size - at >= sizeof eight) {
+            memcpy(&eight, text + at, sizeof eight);
+            if ((eight & UINT64_C(0x8080808080808080)) != 0)
+                break;
+            at += sizeof eight;
+            count += sizeof eight;
+        }
+        if (at == size)
+            break;
+        size_t step = character_size(text + at, size - at);
+        if (step == 0)
+            return false;
+        at += step;
+    }
+    if (characters != NULL)
+        *characters = count;
+    return true;
+}

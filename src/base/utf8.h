@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* UTF-8 as RFC 3629 has it: no surrogates, nothing beyond U+10FFFF, no longer form than needed. */
+#ifndef TK_BASE_UTF8_H
+#define TK_BASE_UTF8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Whether the `size` bytes are valid UTF-8; NUL counts as a character. The number of characters goes to *characters when
+ * that is not NULL; it is set on true alone. */
+bool utf8_valid(const char *bytes, size_t size, size_t *characters);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* Tokens as text. */
+#include "keep/token.h"
+
+#include <sodium.h>
+#include <string.h>
+
+static const char prefix[] = "gt-";
+enum { PREFIX_SIZE = sizeof prefix - 1, DOT = PREFIX_SIZE + TOKEN_PART_SIZE };
+
+static bool is_part_character(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+}
+
+bool token_part_valid(const char *text, size_t size)
+{
+    if (size != TOKEN_PART_SIZE)
+        return false;
+    for (size_t i = 0; i < size; i++)
+        if (!is_part_character(text[i]))
+            return false;
+    return true;
+}
+
+bool token_parse(const char *text, size_t size, struct token *token)
+{
+    if (size != TOKEN_SIZE || memcmp(text, prefix, PREFIX_SIZE) != 0 || text[DOT] != '.')
+        return false;
+    const char *key = text + PREFIX_SIZE, *secret = text + DOT + 1;
+    if (!token_part_valid(key, TOKEN_PART_SIZE) || !token_part_valid(secret, TOKEN_PART_SIZE))
+        return false;
+    memcpy(token->key, key, TOKEN_PART_SIZE);
+    memcpy(token->secret, secret, TOKEN_PART_SIZE);
+    return true;
+}
+
+void token_format(const struct token *token, char out[TOKEN_SIZE + 1])
+{
+    memcpy(out, prefix, PREFIX_SIZE);
+    memcpy(out + PREFIX_SIZE, token->key, TOKEN_PART_SIZE);
+    out[DOT] = '.';
+    memcpy(out + DOT + 1, token->secret, TOKEN_PART_SIZE);
+    out[TOKEN_SIZE] = '\0';
+}
+
+/* 128 random bits are 22 characters of base64: the last one carries two bits of them. */
+static void part_generate(char part[TOKEN_PART_SIZE])
+{
+    unsigned char bits[16];
+    char text[TOKEN_PART_SIZE + 1];
+    randombytes_buf(bits, sizeof bits);
+    sodium_bin2base64(text, sizeof text, bits, sizeof bits, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    memcpy(part, text, TOKEN_PART_SIZE);
+    sodium_memzero(bits, sizeof bits);
+    sodium_memzero(text, sizeof text);
+}
+
+void token_generate(struct token *token)
+{
+    part_generate(token->key);
+    part_generate(token->secret);
+}
