@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""One run of everything under valgrind: the installed server on its private Redis, every request as a line and over RESP,
+the client's commands, a reload and a stop. Each process writes its own valgrind report; all of them must be clean."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+from client import Client
+from daemon import program
+from tokens import data, key_of, to_json, token
+from waiting import free_port, until
+
+TOKEN = token()
+KEY = key_of(TOKEN)
+STORED = to_json(data(TOKEN, name="laptop", uid=1000, groups=[{"name": "staff", "id": 100}]))
+NEW = to_json(data(token=...))
+
+# Request and what the answer's last line looks like, in order; every command of the table is here.
+CONVERSATION = [
+    ("PING", r"OK"),
+    ("HELP", r"OK"),
+    ("GET " + TOKEN, r"NO invalid"),
+    ("GET " + TOKEN, r"NO invalid"),
+    ("STORE " + STORED, r"OK"),
+    ("GET " + TOKEN, r'OK \{"token":"' + re.escape(TOKEN) + r'".*\}'),
+    ("GET " + TOKEN, r"OK \{.*\}"),
+    ("GET " + TOKEN[:-1] + "x", r"NO invalid"),
+    ("GET nonsense", r"NO malformed"),
+    ("CHECK " + TOKEN + " read:all", r"OK alice"),
+    ("CHECK " + TOKEN + " write:all", r"NO scope write:all"),
+    ("GETKEY " + KEY, r"OK \{.*\}"),
+    ("ISSUE " + NEW, r"OK gt-[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{22}"),
+    ("ISSUE " + STORED, r"ERR badreq .*token.*"),
+    ("STORE {\"username\":", r"ERR badreq .*"),
+    ("STORE " + STORED.replace("uid", "uidd"), r"ERR badreq .*"),
+    ("LIST", r"OK 2"),
+    ("VERIFYALL", r"OK 2 0"),
+    ("VERIFYALL FIX", r"OK 2 0"),
+    ("DELETE " + KEY, r"OK"),
+    ("DELETE " + KEY, r"NO invalid"),
+    ("GET " + TOKEN, r"NO invalid"),
+    ("DELETEALL", r"OK 1"),
+    ("STATS", r"OK"),
+    ("NONSENSE", r"ERR badreq .*"),
+    ("#tag PING", r"#tag OK"),
+    ("QUIT", r"OK"),
+]
+
+CLIENT = [
+    (["ping"], 0),
+    (["store", STORED], 0),
+    (["get", TOKEN], 0),
+    (["--json", "check", TOKEN, "read:all"], 0),
+    (["check", TOKEN, "write:all"], 1),
+    (["getkey", KEY], 0),
+    (["issue", NEW], 0),
+    (["list"], 0),
+    (["stats"], 0),
+    (["verify-all"], 0),
+    (["delete", KEY], 0),
+    (["delete", KEY], 1),
+    (["delete-all", "--yes"], 0),
+    (["keygen"], 0),
+]
+
+
+def resp(*words):
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in map(str.encode, words))
+
+
+def valgrind(folder):
+    return ["valgrind", "-q", "--trace-children=yes", "--trace-children-skip=*redis-server*", "--leak-check=full",
+            "--errors-for-leak-kinds=definite,indirect", "--show-leak-kinds=definite,indirect",
+            "--error-exitcode=99", f"--log-file={folder}/valgrind.%p"]
+
+
+def run_conversation(address):
+    with Client(address) as client:
+        for request, expected in CONVERSATION:
+            client.send(request + "\n")
+            answer = client.answer()
+            last = f"{answer.tag} {answer.last}" if answer.tag else answer.last
+            assert re.fullmatch(expected, last), f"{request} was answered {last}"
+        client.expect_closed()
+
+
+def run_resp(address):
+    with Client(address) as client:
+        def exchange(*words):
+            client.send(resp(*words))
+            return client.read_line().decode().rstrip("\r")
+
+        assert exchange("PING") == "+PONG"
+        assert exchange("STORE", STORED) == "+OK"
+        size = exchange("GET", TOKEN)
+        assert json.loads(client.read_exactly(int(size[1:]) + 2))["username"] == "alice"
+        assert exchange("DELETE", KEY) == "+OK"
+        assert exchange("GET", TOKEN) == "$-1"
+        assert exchange("LIST") == "*0"
+        assert exchange("NONSENSE").startswith("-ERR badreq unknown command")
+        client.send("*1\r\n$3\r\nGE")  # left half-sent
+
+
+def run_client(folder, address):
+    for arguments, expected in CLIENT:
+        done = subprocess.run(valgrind(folder) + [program("tokenkeep"), "--socket", address, *arguments], timeout=60,
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == expected, f"tokenkeep {arguments[0]}: {done.stdout}{done.stderr}"
+
+
+def verdict(address):
+    """Whether Redis is up behind the server: it says no to an unknown token and not that it cannot tell."""
+    try:
+        with Client(address) as client:
+            return client.ask("GET " + TOKEN).cls == "NO"
+    except OSError:
+        return False
+
+
+def test_everything_is_clean_under_valgrind(folder):
+    """No process of a server that has done everything has touched memory that it should not, or leaked."""
+    address = os.path.join(folder, "state", "admin.sock")
+    log = Path(folder, "log")
+    with log.open("wb") as stderr:
+        server = subprocess.Popen(valgrind(folder) + [program("tokenkeepd"), "--state", os.path.join(folder, "state"),
+                                                      "--listen", f"127.0.0.1:{free_port()}"], stderr=stderr)
+    try:
+        until(lambda: server.poll() is not None or verdict(address), 60, "a verdict")
+        assert server.poll() is None, log.read_text()
+        run_conversation(address)
+        run_resp(address)
+        run_client(folder, address)
+        server.send_signal(signal.SIGHUP)
+        until(lambda: False, 3, "x")
+        run_conversation(address)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0, log.read_text()
+    finally:
+        server.kill()
+        server.wait()
+    findings = "".join(report.read_text() for report in sorted(Path(folder).glob("valgrind.*")))
+    assert findings == "", findings
