@@ -14,6 +14,9 @@ enum {
     CODEC_SIZE_MAX = 128 * 1024, /* bytes */
 };
 
+/* The number of bytes that codec_encode makes of the data. */
+size_t codec_size(const struct token_data *data);
+
 /* Encodes the data. Absent fields are left out, scopes sorted. Returns a malloc'd buffer of *size bytes (the caller wipes
  * and frees it: it holds the secret), or NULL when there is no memory. */
 unsigned char *codec_encode(const struct token_data *data, size_t *size) __attribute__((warn_unused_result));

@@ -15,6 +15,7 @@ enum {
     TOKEN_DATA_SCOPES_MAX = 1000,
     TOKEN_DATA_GROUPS_MAX = 500,
     TOKEN_DATA_USERNAME_MAX = 64,
+    TOKEN_DATA_SERVICE_MAX = 64, /* characters */
 };
 #define TOKEN_DATA_TIME_MAX INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
 
@@ -32,7 +33,8 @@ struct token_group {
     uint64_t id; /* 1 to 2^63 - 1 */
 };
 
-/* One token's data. A block of its own: the strings live in it and go with it. Strings are valid UTF-8 without NUL. */
+/* One token's data. A block of its own (token_data_new): the strings live in it and go with it. Strings are valid UTF-8
+ * without NUL. */
 struct token_data {
     struct token token;
     const char *username;
@@ -63,8 +65,8 @@ enum token_data_source {
 struct token_data *token_data_from_json(const char *text, size_t size, enum token_data_source source, int64_t now,
                                         struct error *error) __attribute__((warn_unused_result));
 
-/* Checks every rule of the fields (not the expiry against the clock): for data that came out of the store. True when all
- * hold; else `error` names the field. */
+/* Checks every rule of the fields (not the expiry against the clock, nor the order of the scopes). True when all hold; else
+ * `error` names the field. */
 bool token_data_check(const struct token_data *data, struct error *error) __attribute__((warn_unused_result));
 
 /* Renders the JSON: one line, no spaces, fields in the manual's order, no byte below 0x20, no 0x7f, no U+0080 to U+009f raw.
@@ -74,6 +76,10 @@ char *token_data_to_json(const struct token_data *data, size_t *size) __attribut
 /* The name of a type, "session" ...; and the reverse, false when there is no such type. */
 const char *token_type_name(enum token_type type);
 bool token_type_parse(const char *text, size_t size, enum token_type *type) __attribute__((warn_unused_result));
+
+/* A block with a zeroed struct token_data and, from *room on, `room_size` bytes aligned for its arrays and strings: for the
+ * reader, which fills it. NULL when there is no memory. */
+struct token_data *token_data_new(size_t room_size, char **room) __attribute__((warn_unused_result));
 
 /* Wipes (it holds the secret), frees and sets to NULL; a NULL *data is left alone. */
 void token_data_free(struct token_data **data);

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/* Token data from JSON, which jansson parses, and to JSON, which is written here: on the way of every cache miss, building
+ * a tree for jansson to print took seven times as long, and would leave the secret in memory that nobody wipes. */
+#include "keep/codec.h"
+#include "keep/token_data.h"
+#include "keep/token_reader.h"
+
+#include <jansson.h>
+#include <malloc.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In. */
+
+static struct value value_of(const json_t *json)
+{
+    struct value value = {.kind = VALUE_OTHER, .node = json};
+    switch (json_typeof(json)) {
+    case JSON_NULL:
+        value.kind = VALUE_NULL;
+        break;
+    case JSON_INTEGER:
+        value.kind = VALUE_INTEGER;
+        value.integer = json_integer_value(json);
+        break;
+    case JSON_STRING:
+        value.kind = VALUE_TEXT;
+        value.text = json_string_value(json);
+        value.size = json_string_length(json);
+        break;
+    case JSON_ARRAY:
+        value.kind = VALUE_ARRAY;
+        value.size = json_array_size(json);
+        break;
+    case JSON_OBJECT:
+        value.kind = VALUE_MAP;
+        break;
+    case JSON_REAL:
+    case JSON_TRUE:
+    case JSON_FALSE:
+        break;
+    }
+    return value;
+}
+
+static struct value array_element(const void *array, size_t index)
+{
+    return value_of(json_array_get(array, index));
+}
+
+/* jansson's functions want their objects writable, but change nothing here. */
+static const void *object_member(const void *object, const void *previous, struct value *key, struct value *value)
+{
+    json_t *json = (json_t *)(uintptr_t)object;
+    void *at = previous == NULL ? json_object_iter(json) : json_object_iter_next(json, (void *)(uintptr_t)previous);
+    if (at == NULL)
+        return NULL;
+    const char *name = json_object_iter_key(at);
+    *key = (struct value){.kind = VALUE_TEXT, .text = name, .size = strlen(name)};
+    *value = value_of(json_object_iter_value(at));
+    return at;
+}
+
+static const struct value_tree json_tree = {array_element, object_member};
+
+enum { PATH_DEPTH = 4 };
+
+/* One of the arrays and objects around a place in JSON. */
+struct level {
+    bool is_array;
+    size_t index;    /* of the element */
+    const char *key; /* of the member, as written; NULL before it */
+    size_t key_size;
+};
+
+/* The end of the string whose opening quote stands at text[start]: the index of the closing one, or `end`. */
+static size_t string_end(const char *text, size_t start, size_t end)
+{
+    size_t i = start + 1;
+    while (i < end && text[i] != '"')
+        i += text[i] == '\\' ? 2 : 1;
+    return i < end ? i : end;
+}
+
+/* Finds the arrays and objects that are open at text[end], from the outside in; all before it must be valid JSON. Returns how
+ * many there are, of which the first PATH_DEPTH are set. */
+static size_t levels_at(const char *text, size_t end, struct level levels[PATH_DEPTH])
+{
+    struct level deeper; /* stands for all those that are not kept */
+    size_t depth = 0;
+    for (size_t i = 0; i < end; i++) {
+        struct level *level = depth >= 1 && depth <= PATH_DEPTH ? &levels[depth - 1] : &deeper;
+        if (text[i] == '{' || text[i] == '[') {
+            level = depth < PATH_DEPTH ? &levels[depth] : &deeper;
+            *level = (struct level){.is_array = text[i] == '['};
+            depth++;
+        } else if (text[i] == '}' || text[i] == ']') {
+            depth--;
+        } else if (text[i] == ',') {
+            level->index++;
+            level->key = NULL;
+        } else if (text[i] == '"') {
+            size_t closing = string_end(text, i, end);
+            if (level->key == NULL) {
+                level->key = text + i + 1;
+                level->key_size = closing - i - 1;
+            }
+            i = closing;
+        }
+    }
+    return depth;
+}
+
+/* Writes the path of what ends at text[end], such as "groups[0].id", as far as its names may be repeated; "JSON" when that is
+ * nowhere. */
+static void path_at(const char *text, size_t end, char *path, size_t path_size)
+{
+    struct level levels[PATH_DEPTH];
+    size_t depth = levels_at(text, end, levels), used = 0;
+    path[0] = '\0';
+    for (size_t i = 0; i < depth && i < PATH_DEPTH && used < path_size; i++) {
+        const struct level *level = &levels[i];
+        if (level->is_array)
+            used += (size_t)snprintf(path + used, path_size - used, "[%zu]", level->index);
+        else if (level->key != NULL && token_reader_may_name(level->key, level->key_size))
+            used += (size_t)snprintf(path + used, path_size - used, "%s%.*s", used > 0 ? "." : "", (int)level->key_size,
+                                     level->key);
+        else
+            break;
+    }
+    if (used == 0)
+        snprintf(path, path_size, "JSON");
+}
+
+/* jansson's own messages quote the input, so none of them is passed on. */
+static void explain(const char *text, size_t size, const json_error_t *failure, struct error *error)
+{
+    size_t position = failure->position < 0 ? 0 : (size_t)failure->position;
+    if (position > size)
+        position = size;
+    char path[PATH_DEPTH * (TOKEN_READER_NAME_MAX + 32)];
+    path_at(text, position, path, sizeof path);
+    switch (json_error_code(failure)) {
+    case json_error_duplicate_key:
+        error_set(error, "%s: repeated field", path);
+        break;
+    case json_error_numeric_overflow:
+        error_set(error, "%s: number out of range", path);
+        break;
+    case json_error_null_character:
+        error_set(error, "%s: U+0000 is not allowed", path);
+        break;
+    case json_error_stack_overflow:
+        error_set(error, "JSON: nested too deeply");
+        break;
+    case json_error_out_of_memory:
+        error_set(error, "no memory");
+        break;
+    default:
+        error_set(error, "JSON: not valid at byte %zu", position);
+    }
+}
+
+/* jansson frees what it parsed, tokens among it, without wiping. */
+static void wipe_and_free(void *memory)
+{
+    if (memory != NULL)
+        sodium_memzero(memory, malloc_usable_size(memory));
+    free(memory);
+}
+
+struct token_data *token_data_from_json(const char *text, size_t size, enum token_data_source source, int64_t now,
+                                        struct error *error)
+{
+    const struct token_reader_rules rules = {
+        .tree = &json_tree, .token_is_new = source == TOKEN_DATA_NEW_TOKEN, .created_now = true, .expires_past = now, .now = now,
+    };
+    json_error_t failure;
+    json_set_alloc_funcs(malloc, wipe_and_free);
+    /* jansson itself goes no deeper than 2048 levels, which its recursion can bear. */
+    json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &failure);
+    if (json == NULL) {
+        explain(text, size, &failure, error);
+        return NULL;
+    }
+    struct value root = value_of(json);
+    struct token_data *data = token_reader_read(&root, &rules, error);
+    json_decref(json);
+    if (data != NULL && codec_size(data) > CODEC_SIZE_MAX) {
+        error_set(error, "more than %d bytes once stored", CODEC_SIZE_MAX);
+        token_data_free(&data);
+    }
+    return data;
+}
+
+/* Out. */
+
+/* Where JSON goes. Without `bytes` it is only counted. */
+struct output {
+    char *bytes;
+    size_t size;
+};
+
+static void put(struct output *out, const char *bytes, size_t size)
+{
+    if (out->bytes != NULL)
+        memcpy(out->bytes + out->size, bytes, size);
+    out->size += size;
+}
+
+static void put_word(struct output *out, const char *word)
+{
+    put(out, word, strlen(word));
+}
+
+static void put_integer(struct output *out, uint64_t integer)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + integer % 10);
+    while ((integer /= 10) > 0);
+    put(out, digits + at, sizeof digits - at);
+}
+
+static void put_escape(struct output *out, unsigned char c)
+{
+    static const char hex[] = "0123456789abcdef";
+    if (c == '"' || c == '\\')
+        put(out, (const char[]){'\\', (char)c}, 2);
+    else
+        put(out, (const char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+}
+
+/* Writes a string of valid UTF-8 in quotes. A terminal may act on a control character, so none goes out raw: neither those of
+ * ASCII nor U+0080 to U+009f, which are 0xc2 and their own number. */
+static void put_string(struct output *out, const char *text)
+{
+    const unsigned char *from = (const unsigned char *)text, *at = from;
+    put(out, "\"", 1);
+    for (; *at != '\0'; at++) {
+        bool high = *at == 0xc2 && at[1] < 0xa0;
+        if (*at >= 0x20 && *at != '"' && *at != '\\' && *at != 0x7f && !high)
+            continue;
+        put(out, (const char *)from, (size_t)(at - from));
+        if (high)
+            at++;
+        put_escape(out, *at);
+        from = at + 1;
+    }
+    put(out, (const char *)from, (size_t)(at - from));
+    put(out, "\"", 1);
+}
+
+static void put_text_field(struct output *out, const char *name, const char *text)
+{
+    if (text == NULL)
+        return;
+    put_word(out, name);
+    put_string(out, text);
+}
+
+static void put_integer_field(struct output *out, const char *name, uint64_t integer)
+{
+    if (integer == 0)
+        return;
+    put_word(out, name);
+    put_integer(out, integer);
+}
+
+static void put_groups(struct output *out, const struct token_data *data)
+{
+    put_word(out, ",\"groups\":[");
+    for (size_t i = 0; i < data->n_groups; i++) {
+        put_word(out, i == 0 ? "{\"name\":" : ",{\"name\":");
+        put_string(out, data->groups[i].name);
+        put_word(out, ",\"id\":");
+        put_integer(out, data->groups[i].id);
+        put_word(out, "}");
+    }
+    put_word(out, "]");
+}
+
+static void put_data(struct output *out, const struct token_data *data)
+{
+    char token[TOKEN_SIZE + 1];
+    token_format(&data->token, token);
+    put_text_field(out, "{\"token\":", token);
+    sodium_memzero(token, sizeof token);
+    put_text_field(out, ",\"username\":", data->username);
+    put_text_field(out, ",\"token_type\":", token_type_name(data->type));
+    put_word(out, ",\"scopes\":[");
+    for (size_t i = 0; i < data->n_scopes; i++) {
+        put(out, ",", i > 0);
+        put_string(out, data->scopes[i]);
+    }
+    put_word(out, "],\"created\":");
+    put_integer(out, (uint64_t)data->created);
+    put_integer_field(out, ",\"expires\":", (uint64_t)data->expires);
+    put_text_field(out, ",\"service\":", data->service);
+    put_text_field(out, ",\"name\":", data->name);
+    put_text_field(out, ",\"email\":", data->email);
+    put_integer_field(out, ",\"uid\":", data->uid);
+    put_integer_field(out, ",\"gid\":", data->gid);
+    if (data->has_groups)
+        put_groups(out, data);
+    put_word(out, "}");
+}
+
+char *token_data_to_json(const struct token_data *data, size_t *size)
+{
+    struct output out = {NULL, 0};
+    put_data(&out, data);
+    out = (struct output){malloc(out.size + 1), 0};
+    if (out.bytes == NULL)
+        return NULL;
+    put_data(&out, data);
+    out.bytes[out.size] = '\0';
+    *size = out.size;
+    return out.bytes;
+}
