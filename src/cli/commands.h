@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* The client's commands. One table is the whole truth about them; tokenkeep(1) is checked against it. */
+#ifndef TK_CLI_COMMANDS_H
+#define TK_CLI_COMMANDS_H
+
+#include "cli/connection.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Exit statuses. */
+enum {
+    STATUS_YES = 0,
+    STATUS_NO = 1,         /* a definitive no */
+    STATUS_NO_VERDICT = 2, /* the server could not say, or could not be asked */
+    STATUS_USAGE = 64,
+};
+
+struct options {
+    struct connection_target target;
+    bool json;
+    double timeout; /* seconds; 0: the command's own */
+    bool fix;
+    bool yes;
+};
+
+enum command_flag {
+    COMMAND_JSON = 1 << 0,    /* the first argument is JSON, not a word */
+    COMMAND_CHANGES = 1 << 1, /* without an answer, the change may have been made or not */
+    COMMAND_LONG = 1 << 2,    /* may take minutes */
+    COMMAND_FIX = 1 << 3,     /* takes --fix */
+    COMMAND_YES = 1 << 4,     /* takes --yes */
+};
+
+struct client;
+
+struct command {
+    const char *name;
+    const char *first; /* its first argument, which `-` takes from standard input; NULL: none */
+    const char *rest;  /* further ones, as the usage line has them; NULL: none */
+    size_t min, max;   /* number of arguments */
+    unsigned flags;    /* of enum command_flag */
+    const char *verb;  /* the request's first word; NULL: no server is asked */
+    const char *no;    /* what a NO makes false in JSON */
+    const char *help;
+    int (*run)(struct client *client); /* returns an exit status */
+};
+
+/* All commands, in the manual's order; the last has no name. */
+extern const struct command commands[];
+
+/* The command of that name, or NULL. */
+const struct command *command_find(const char *name);
+
+/* Runs a command with its arguments, whose number has been checked, and returns the exit status. */
+int command_run(const struct command *command, const struct options *options, char *const *arguments, size_t n_arguments)
+    __attribute__((warn_unused_result));
+
+#endif

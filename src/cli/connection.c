@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* A connection to a server. */
+#include "cli/connection.h"
+
+#include "base/clock.h"
+#include "base/utf8.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct connection {
+    int fd;
+    const char *name; /* the server's, for messages */
+    struct connection_limits limits;
+    void (*waiting)(int64_t seconds);
+    int64_t asked;    /* when the request was sent */
+    int64_t deadline;
+    size_t start;     /* of what was received and not taken yet */
+    size_t scanned;   /* no newline before here */
+    size_t end;
+    char buffer[ANSWER_LINE_MAX];
+};
+
+__attribute__((format(printf, 3, 4)))
+static int failure_set(struct failure *failure, const char *code, const char *format, ...)
+{
+    char text[ERROR_TEXT_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    failure->code = code;
+    return error_set(&failure->error, "%s", text);
+}
+
+static const char *connect_hint(int reason)
+{
+    switch (reason) {
+    case ENOENT:
+        return "no such file; is tokenkeepd running? name its socket with --socket";
+    case ECONNREFUSED:
+        return "connection refused; is tokenkeepd running there?";
+    case EACCES:
+    case EPERM:
+        return "permission denied; its listener's mode, owner and group say who may connect, see tokenkeepd.conf(5)";
+    case EAGAIN:
+    case EINPROGRESS:
+    case ETIMEDOUT:
+        return "no answer in time; is tokenkeepd stopped or overloaded, or the address wrong?";
+    default:
+        return strerror(reason);
+    }
+}
+
+static struct timeval time_left(int64_t deadline)
+{
+    int64_t left = deadline - clock_boot();
+    if (left < CLOCK_SECOND / 1000)
+        left = CLOCK_SECOND / 1000; /* zero would mean for ever */
+    return (struct timeval){.tv_sec = left / CLOCK_SECOND, .tv_usec = left % CLOCK_SECOND / 1000};
+}
+
+/* A connected socket, or -1 with errno set. A blocking connect() ends after SO_SNDTIMEO. */
+static int socket_connect(const struct sockaddr *address, socklen_t size, int64_t deadline)
+{
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    struct timeval left = time_left(deadline);
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof left) == 0 && connect(fd, address, size) == 0)
+        return fd;
+    int reason = errno;
+    close(fd);
+    errno = reason;
+    return -1;
+}
+
+static int connect_unix(const char *path, int64_t deadline, struct failure *failure)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path)
+        return failure_set(failure, "usage", "the socket's path is longer than %zu bytes", sizeof address.sun_path - 1);
+    strcpy(address.sun_path, path);
+    int fd = socket_connect((const struct sockaddr *)&address, sizeof address, deadline);
+    if (fd < 0)
+        failure_set(failure, "connect", "cannot connect to %s: %s", path, connect_hint(errno));
+    return fd;
+}
+
+/* Splits HOST:PORT, brackets around an IPv6 address taken off. -1 when it is something else. */
+static int server_split(const char *server, char *host, size_t host_size, const char **port)
+{
+    const char *colon = strrchr(server, ':');
+    if (colon == NULL || colon == server || strlen(colon + 1) > 5 || colon[1] == '\0' ||
+        colon[1 + strspn(colon + 1, "0123456789")] != '\0')
+        return -1;
+    size_t size = (size_t)(colon - server);
+    bool bracketed = size > 2 && server[0] == '[' && server[size - 1] == ']';
+    if (!bracketed && memchr(server, ':', size) != NULL)
+        return -1;
+    if (size >= host_size || strtol(colon + 1, NULL, 10) < 1 || strtol(colon + 1, NULL, 10) > 65535)
+        return -1;
+    snprintf(host, host_size, "%.*s", (int)(bracketed ? size - 2 : size), bracketed ? server + 1 : server);
+    *port = colon + 1;
+    return 0;
+}
+
+static int connect_tcp(const char *server, int64_t deadline, struct failure *failure)
+{
+    char host[256];
+    const char *port;
+    if (server_split(server, host, sizeof host, &port) != 0)
+        return failure_set(failure, "usage", "--server takes HOST:PORT or [IPv6 ADDRESS]:PORT, for example 127.0.0.1:7117");
+    const struct addrinfo wanted = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int result = getaddrinfo(host, port, &wanted, &found);
+    if (result != 0)
+        return failure_set(failure, "connect", "cannot connect to %s: %s", server,
+                           result == EAI_SYSTEM ? strerror(errno) : gai_strerror(result));
+    int fd = -1;
+    for (const struct addrinfo *one = found; one != NULL && fd < 0; one = one->ai_next)
+        fd = socket_connect(one->ai_addr, one->ai_addrlen, deadline);
+    int reason = errno;
+    freeaddrinfo(found);
+    if (fd < 0)
+        failure_set(failure, "connect", "cannot connect to %s: %s", server, connect_hint(reason));
+    return fd;
+}
+
+struct connection *connection_open(const struct connection_target *target, const struct connection_limits *limits,
+                                   struct failure *failure)
+{
+    int64_t deadline = clock_boot() + limits->timeout;
+    int fd = target->server != NULL ? connect_tcp(target->server, deadline, failure)
+                                    : connect_unix(target->socket, deadline, failure);
+    if (fd < 0)
+        return NULL;
+    struct connection *connection = malloc(sizeof *connection);
+    if (connection == NULL) {
+        close(fd);
+        failure_set(failure, "internal", "out of memory");
+        return NULL;
+    }
+    connection->fd = fd;
+    connection->name = target->server != NULL ? target->server : target->socket;
+    connection->limits = *limits;
+    connection->waiting = NULL;
+    connection->asked = 0;
+    connection->deadline = deadline;
+    connection->start = connection->scanned = connection->end = 0;
+    return connection;
+}
+
+void connection_on_wait(struct connection *connection, void (*waiting)(int64_t seconds))
+{
+    connection->waiting = waiting;
+}
+
+/* Waits for the socket, telling the one who asked to be told. */
+static int connection_wait(struct connection *connection, short events, struct failure *failure)
+{
+    struct pollfd poller = {.fd = connection->fd, .events = events};
+    for (;;) {
+        int64_t now = clock_boot(), left = connection->deadline - now;
+        if (left <= 0)
+            return failure_set(failure, "timeout", "no answer from %s within %g seconds; --timeout gives it longer",
+                               connection->name, (double)connection->limits.timeout / (double)CLOCK_SECOND);
+        int64_t slice = left < CLOCK_SECOND ? left : CLOCK_SECOND;
+        int ready = poll(&poller, 1, (int)(slice / (CLOCK_SECOND / 1000)) + 1);
+        if (ready > 0)
+            return 0;
+        if (ready < 0 && errno != EINTR)
+            return failure_set(failure, "internal", "cannot wait for %s: %s", connection->name, strerror(errno));
+        if (connection->waiting != NULL)
+            connection->waiting((clock_boot() - connection->asked) / CLOCK_SECOND);
+    }
+}
+
+static int connection_write(struct connection *connection, const char *bytes, size_t size, struct failure *failure)
+{
+    while (size > 0) {
+        ssize_t n = send(connection->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n >= 0) {
+            bytes += n;
+            size -= (size_t)n;
+        } else if (errno == EPIPE || errno == ECONNRESET) {
+            return 0;
+        } else if (errno == EAGAIN) {
+            if (connection_wait(connection, POLLOUT, failure) != 0)
+                return -1;
+        } else if (errno != EINTR) {
+            return failure_set(failure, "closed", "cannot send to %s: %s", connection->name, strerror(errno));
+        }
+    }
+    return 0;
+}
+
+int connection_send(struct connection *connection, const char *line, struct failure *failure)
+{
+    size_t size = strlen(line);
+    char *bytes = malloc(size + 1);
+    if (bytes == NULL)
+        return failure_set(failure, "internal", "out of memory");
+    memcpy(bytes, line, size);
+    bytes[size] = '\n';
+    connection->asked = clock_boot();
+    connection->deadline = connection->asked + connection->limits.timeout;
+    int result = connection_write(connection, bytes, size + 1, failure);
+    sodium_memzero(bytes, size + 1);
+    free(bytes);
+    return result;
+}
+
+/* Receives more bytes behind those that are there. */
+static int connection_fill(struct connection *connection, struct failure *failure)
+{
+    size_t held = connection->end - connection->start;
+    if (connection->end == sizeof connection->buffer) {
+        if (held == sizeof connection->buffer)
+            return failure_set(failure, "protocol", "%s sent a line of more than %d bytes; is it tokenkeepd?",
+                               connection->name, ANSWER_LINE_MAX);
+        memmove(connection->buffer, connection->buffer + connection->start, held);
+        connection->scanned -= connection->start;
+        connection->start = 0;
+        connection->end = held;
+    }
+    if (connection_wait(connection, POLLIN, failure) != 0)
+        return -1;
+    ssize_t n = recv(connection->fd, connection->buffer + connection->end, sizeof connection->buffer - connection->end,
+                     MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (n < 0)
+        return failure_set(failure, "closed", "the connection to %s was lost before the answer was whole: %s",
+                           connection->name, strerror(errno));
+    if (n == 0)
+        return failure_set(failure, "closed", "%s closed the connection before the answer was whole; its log may say why",
+                           connection->name);
+    connection->end += (size_t)n;
+    if (connection->limits.patient)
+        connection->deadline = clock_boot() + connection->limits.timeout;
+    return 0;
+}
+
+/* Whether text may go to a terminal as it is: no C0 or C1 control characters, valid UTF-8. */
+static bool text_is_clean(const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c == 0x7f || (c == 0xc2 && i + 1 < size && (unsigned char)text[i + 1] < 0xa0))
+            return false;
+    }
+    return utf8_valid(text, size, NULL);
+}
+
+static const struct {
+    const char *word;
+    enum answer_class class;
+    bool alone; /* nothing need follow */
+} answer_classes[] = {
+    {"OK", ANSWER_OK, true},
+    {"NO", ANSWER_NO, false},
+    {"ERR", ANSWER_ERR, false},
+    {"+", ANSWER_ITEM, false},
+};
+
+static bool answer_parse(const char *line, size_t size, struct answer *answer)
+{
+    if (!text_is_clean(line, size))
+        return false;
+    for (size_t i = 0; i < sizeof answer_classes / sizeof answer_classes[0]; i++) {
+        size_t word = strlen(answer_classes[i].word);
+        if (strncmp(line, answer_classes[i].word, word) != 0)
+            continue;
+        if (line[word] != ' ' && !(line[word] == '\0' && answer_classes[i].alone))
+            continue;
+        answer->class = answer_classes[i].class;
+        answer->text = line + word + (line[word] == ' ' ? 1 : 0);
+        answer->size = size - (size_t)(answer->text - line);
+        return true;
+    }
+    return false;
+}
+
+int connection_receive(struct connection *connection, struct answer *answer, struct failure *failure)
+{
+    char *newline;
+    while ((newline = memchr(connection->buffer + connection->scanned, '\n', connection->end - connection->scanned)) == NULL) {
+        connection->scanned = connection->end;
+        if (connection_fill(connection, failure) != 0)
+            return -1;
+    }
+    const char *line = connection->buffer + connection->start;
+    *newline = '\0';
+    connection->start = connection->scanned = (size_t)(newline + 1 - connection->buffer);
+    if (!answer_parse(line, (size_t)(newline - line), answer))
+        return failure_set(failure, "protocol", "%s sent an answer that is not of the protocol; is it tokenkeepd?",
+                           connection->name);
+    return 0;
+}
+
+void connection_free(struct connection **connection)
+{
+    if (*connection == NULL)
+        return;
+    close((*connection)->fd);
+    sodium_memzero((*connection)->buffer, sizeof (*connection)->buffer);
+    free(*connection);
+    *connection = NULL;
+}
