@@ -42,25 +42,27 @@ void generation_move_all(struct shared *shared)
     atomic_fetch_add(&shared->generation_all, 1);
 }
 
-uint32_t shared_listener_connections(const struct shared *shared, unsigned listener)
+void shared_slot_use(struct shared *shared, unsigned index)
 {
-    uint32_t sum = 0;
-    for (unsigned i = 0; i < SHARED_SLOTS; i++)
-        sum += atomic_load_explicit(&shared->slots[i].connections[listener], memory_order_relaxed);
-    return sum;
+    uint32_t used = atomic_load(&shared->slots_used);
+    while (used <= index && !atomic_compare_exchange_weak(&shared->slots_used, &used, index + 1))
+        continue;
 }
 
-uint32_t shared_slot_connections(const struct shared_slot *slot)
+uint32_t shared_listener_connections(const struct shared *shared, unsigned listener)
 {
-    uint32_t sum = 0;
-    for (unsigned i = 0; i < SHARED_LISTENERS; i++)
-        sum += atomic_load_explicit(&slot->connections[i], memory_order_relaxed);
+    uint32_t sum = 0, used = atomic_load(&shared->slots_used);
+    for (unsigned i = 0; i < used; i++)
+        sum += atomic_load(&shared->slots[i].connections[listener]);
     return sum;
 }
 
 void shared_slot_reset(struct shared_slot *slot)
 {
     atomic_store(&slot->accepting, false);
+    atomic_store(&slot->connections_held, 0);
+    atomic_store(&slot->cache_entries, 0);
+    atomic_store(&slot->cache_bytes, 0);
     for (unsigned i = 0; i < SHARED_LISTENERS; i++)
         atomic_store(&slot->connections[i], 0);
 }

@@ -24,7 +24,10 @@ struct shared_slot {
     _Alignas(64) _Atomic uint64_t ticks;  /* moves at least once a second while the event loop turns */
     _Atomic uint64_t redis_client;        /* id of the newest Redis connection that carried changes, 0: none; a successor ends it */
     _Atomic bool accepting;               /* takes new connections, so it counts for the balance */
-    _Atomic uint32_t connections[SHARED_LISTENERS]; /* held now, by listener */
+    _Atomic uint32_t connections_held;    /* now, on all listeners */
+    _Atomic uint32_t connections[SHARED_LISTENERS]; /* the same by listener */
+    _Atomic uint64_t cache_entries;
+    _Atomic uint64_t cache_bytes;
     _Atomic uint64_t metrics[METRICS];    /* see metrics.h; never reset, so sums over all slots only grow */
 };
 
@@ -34,6 +37,7 @@ struct shared {
     uint64_t started;                          /* seconds since the epoch */
     _Atomic uint64_t generation_all;
     _Atomic uint64_t generations[SHARED_GENERATIONS];
+    _Atomic uint32_t slots_used;               /* no slot from this one on was ever used: scans end here */
     struct shared_slot slots[SHARED_SLOTS];
 };
 
@@ -53,11 +57,13 @@ void generation_move(struct shared *shared, uint64_t hash);
 /* The same for every key. */
 void generation_move_all(struct shared *shared);
 
-/* Connections held on listener `listener` by all children, and those held by one child on all listeners. */
-uint32_t shared_listener_connections(const struct shared *shared, unsigned listener);
-uint32_t shared_slot_connections(const struct shared_slot *slot);
+/* Says that slot `index` is in use from now on. The child calls it before it counts anything in its slot. */
+void shared_slot_use(struct shared *shared, unsigned index);
 
-/* Resets what a dead child held: its connections and whether it accepts. Metrics and redis_client stay for its successor. */
+/* Connections held on listener `listener` by all children. */
+uint32_t shared_listener_connections(const struct shared *shared, unsigned listener);
+
+/* Resets what a dead child held: its connections, its cache and whether it accepts. Metrics and redis_client stay for its successor. */
 void shared_slot_reset(struct shared_slot *slot);
 
 #endif

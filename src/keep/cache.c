@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/* The cache: a flat table with linear probing, its capacity fixed at the start, and a list by recency. */
+#include "keep/cache.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct slot {
+    uint64_t hash;
+    struct cache_entry *entry; /* NULL: empty */
+};
+
+TAILQ_HEAD(entry_list, cache_entry);
+
+struct cache {
+    struct slot *slots;
+    size_t mask;
+    size_t max_bytes, max_entries;
+    size_t bytes, entries;
+    struct entry_list by_recency; /* most recent first */
+};
+
+static struct cache_entry *entry_allocate(size_t payload, uint64_t hash, const char *key, uint64_t generation, int64_t fresh_until)
+{
+    size_t size = sizeof(struct cache_entry) + payload;
+    struct cache_entry *entry = malloc(size);
+    if (entry == NULL)
+        return NULL;
+    memset(entry, 0, sizeof *entry);
+    entry->size = (uint32_t)size;
+    entry->hash = hash;
+    entry->generation = generation;
+    entry->fresh_until = fresh_until;
+    memcpy(entry->key, key, TOKEN_PART_SIZE);
+    return entry;
+}
+
+static size_t scopes_size(const struct token_data *data)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < data->n_scopes; i++)
+        size += strlen(data->scopes[i]) + 1;
+    return size;
+}
+
+static void fill_payload(struct cache_entry *entry, const struct token_data *data, const char *json, size_t json_size)
+{
+    char *end = entry->bytes;
+    entry->json_size = (uint32_t)json_size;
+    entry->username_size = (uint32_t)strlen(data->username);
+    entry->n_scopes = (uint32_t)data->n_scopes;
+    end = mempcpy(end, json, json_size);
+    end = mempcpy(end, data->username, entry->username_size);
+    for (size_t i = 0; i < data->n_scopes; i++)
+        end = stpcpy(end, data->scopes[i]) + 1;
+}
+
+struct cache_entry *cache_entry_new(uint64_t hash, const struct token_data *data, uint64_t generation, int64_t fresh_until)
+{
+    size_t json_size;
+    char *json = token_data_to_json(data, &json_size);
+    if (json == NULL)
+        return NULL;
+    struct cache_entry *entry = entry_allocate(json_size + strlen(data->username) + scopes_size(data), hash, data->token.key,
+                                               generation, fresh_until);
+    if (entry != NULL) {
+        entry->known = true;
+        entry->expires = data->expires;
+        memcpy(entry->secret, data->token.secret, TOKEN_PART_SIZE);
+        fill_payload(entry, data, json, json_size);
+    }
+    sodium_memzero(json, json_size);
+    free(json);
+    return entry;
+}
+
+struct cache_entry *cache_entry_new_unknown(uint64_t hash, const char key[TOKEN_PART_SIZE], uint64_t generation, int64_t fresh_until)
+{
+    return entry_allocate(0, hash, key, generation, fresh_until);
+}
+
+void cache_entry_free(struct cache_entry **entry)
+{
+    if (*entry == NULL)
+        return;
+    sodium_memzero(*entry, (*entry)->size);
+    free(*entry);
+    *entry = NULL;
+}
+
+const char *cache_entry_json(const struct cache_entry *entry)
+{
+    return entry->bytes;
+}
+
+const char *cache_entry_username(const struct cache_entry *entry)
+{
+    return entry->bytes + entry->json_size;
+}
+
+bool cache_entry_has_scope(const struct cache_entry *entry, const char *scope)
+{
+    const char *own = entry->bytes + entry->json_size + entry->username_size;
+    for (uint32_t i = 0; i < entry->n_scopes; i++, own += strlen(own) + 1)
+        if (strcmp(own, scope) == 0)
+            return true;
+    return false;
+}
+
+struct cache *cache_new(size_t max_bytes, size_t max_entries)
+{
+    struct cache *cache = calloc(1, sizeof *cache);
+    if (cache == NULL)
+        return NULL;
+    TAILQ_INIT(&cache->by_recency);
+    cache->max_bytes = max_bytes;
+    cache->max_entries = max_entries;
+    size_t capacity = 4;
+    while (capacity / 4 * 3 < max_entries)
+        capacity *= 2;
+    cache->mask = capacity - 1;
+    cache->slots = calloc(capacity, sizeof *cache->slots);
+    if (cache->slots == NULL)
+        cache_free(&cache);
+    return cache;
+}
+
+/* The low bits of the hash choose the generation, so the table takes others. */
+static size_t home_of(const struct cache *cache, uint64_t hash)
+{
+    return (size_t)(hash >> 16) & cache->mask;
+}
+
+/* The slot of a key, or the empty one where it would go. */
+static size_t find(const struct cache *cache, uint64_t hash, const char *key)
+{
+    size_t i = home_of(cache, hash);
+    for (; cache->slots[i].entry != NULL; i = (i + 1) & cache->mask)
+        if (cache->slots[i].hash == hash && memcmp(cache->slots[i].entry->key, key, TOKEN_PART_SIZE) == 0)
+            break;
+    return i;
+}
+
+/* Empties a slot and moves up what probing would no longer find behind the hole. */
+static void close_gap(struct cache *cache, size_t hole)
+{
+    for (size_t i = (hole + 1) & cache->mask; cache->slots[i].entry != NULL; i = (i + 1) & cache->mask) {
+        size_t home = home_of(cache, cache->slots[i].hash);
+        if (((i - home) & cache->mask) < ((i - hole) & cache->mask))
+            continue;
+        cache->slots[hole] = cache->slots[i];
+        hole = i;
+    }
+    cache->slots[hole].entry = NULL;
+}
+
+static void remove_slot(struct cache *cache, size_t i)
+{
+    struct cache_entry *entry = cache->slots[i].entry;
+    close_gap(cache, i);
+    TAILQ_REMOVE(&cache->by_recency, entry, recency);
+    cache->bytes -= entry->size;
+    cache->entries--;
+    cache_entry_free(&entry);
+}
+
+const struct cache_entry *cache_lookup(struct cache *cache, uint64_t hash, const char key[TOKEN_PART_SIZE])
+{
+    struct cache_entry *entry = cache->slots[find(cache, hash, key)].entry;
+    if (entry != NULL && entry != TAILQ_FIRST(&cache->by_recency)) {
+        TAILQ_REMOVE(&cache->by_recency, entry, recency);
+        TAILQ_INSERT_HEAD(&cache->by_recency, entry, recency);
+    }
+    return entry;
+}
+
+size_t cache_insert(struct cache *cache, struct cache_entry *entry)
+{
+    cache_remove(cache, entry->hash, entry->key);
+    if (entry->size > cache->max_bytes || cache->max_entries == 0) {
+        cache_entry_free(&entry);
+        return 0;
+    }
+    size_t evicted = 0;
+    while (cache->entries >= cache->max_entries || cache->bytes > cache->max_bytes - entry->size) {
+        const struct cache_entry *oldest = TAILQ_LAST(&cache->by_recency, entry_list);
+        remove_slot(cache, find(cache, oldest->hash, oldest->key));
+        evicted++;
+    }
+    size_t i = find(cache, entry->hash, entry->key);
+    cache->slots[i] = (struct slot){entry->hash, entry};
+    TAILQ_INSERT_HEAD(&cache->by_recency, entry, recency);
+    cache->bytes += entry->size;
+    cache->entries++;
+    return evicted;
+}
+
+void cache_remove(struct cache *cache, uint64_t hash, const char key[TOKEN_PART_SIZE])
+{
+    size_t i = find(cache, hash, key);
+    if (cache->slots[i].entry != NULL)
+        remove_slot(cache, i);
+}
+
+size_t cache_entries(const struct cache *cache)
+{
+    return cache->entries;
+}
+
+size_t cache_bytes(const struct cache *cache)
+{
+    return cache->bytes;
+}
+
+void cache_free(struct cache **cache)
+{
+    if (*cache == NULL)
+        return;
+    struct cache_entry *entry;
+    while ((entry = TAILQ_FIRST(&(*cache)->by_recency)) != NULL) {
+        TAILQ_REMOVE(&(*cache)->by_recency, entry, recency);
+        cache_entry_free(&entry);
+    }
+    free((*cache)->slots);
+    free(*cache);
+    *cache = NULL;
+}

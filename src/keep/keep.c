@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/* The operations on tokens. A look-up is answered from the cache only while the key's generation is the one noted before
+ * Redis was asked; a change moves the generation after Redis has answered and before the client is. */
+#include "keep/keep.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "keep/notices.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#define uthash_fatal(message) memory_exhausted()
+#include <uthash.h>
+
+/* One request that waits for a flight. */
+struct waiter {
+    STAILQ_ENTRY(waiter) next;
+    bool has_secret;
+    char secret[TOKEN_PART_SIZE];
+    keep_get_callback *callback;
+    void *argument;
+};
+
+/* A GET on its way to Redis, and all that wait for it. */
+struct flight {
+    struct keep *keep;
+    char key[TOKEN_PART_SIZE];
+    uint64_t hash;
+    uint64_t generation; /* noted before it was sent: what it brings is as old as that */
+    int64_t sent;        /* boot-time clock, ns: the time-to-live runs from here */
+    STAILQ_HEAD(, waiter) waiters;
+    UT_hash_handle hh;   /* in keep->flights, unless a newer flight took its place */
+};
+
+/* A change on its way. */
+struct change {
+    struct keep *keep;
+    uint64_t hash;
+    enum metric done;    /* counted when it was made */
+    keep_change_callback *callback;
+    void *argument;
+};
+
+/* The scan under way, if any. */
+struct survey {
+    struct scan *scan;
+    enum scan_work work;
+    keep_scan_callback *callback;
+    void *argument;
+    bool busy; /* from keep_scan to keep_scan_done */
+};
+
+struct keep {
+    struct keep_settings settings;
+    struct shared_slot *slot;
+    struct redis_link *link;
+    struct store *store;
+    struct cache *known, *unknown;
+    struct flight *flights; /* by key: those that may be joined, while their generation holds */
+    size_t waiting;         /* requests that wait on Redis */
+    struct survey survey;
+    struct notices mismatches;
+    int64_t ttl, negative_ttl; /* ns */
+};
+
+static void count(const struct keep *keep, enum metric metric)
+{
+    atomic_fetch_add_explicit(&keep->slot->metrics[metric], 1, memory_order_relaxed);
+}
+
+static uint64_t hash_key(const struct keep *keep, const char *key)
+{
+    unsigned char hash[crypto_shorthash_BYTES];
+    uint64_t value;
+    crypto_shorthash(hash, (const unsigned char *)key, TOKEN_PART_SIZE, keep->settings.shared->hash_seed);
+    memcpy(&value, hash, sizeof value);
+    return value;
+}
+
+struct keep *keep_new(const struct keep_settings *settings)
+{
+    const struct config *config = settings->config;
+    struct keep *keep = memory_zeroed(sizeof *keep);
+    char name[64];
+    keep->settings = *settings;
+    keep->slot = &settings->shared->slots[settings->slot];
+    keep->ttl = clock_from_seconds(config->cache_ttl);
+    keep->negative_ttl = clock_from_seconds(config->cache_negative_ttl);
+    keep->known = cache_new(keep->ttl > 0 ? config->cache_bytes : 0, config->cache_entries);
+    keep->unknown = cache_new(keep->negative_ttl > 0 ? SIZE_MAX : 0, config->cache_negative_entries);
+    snprintf(name, sizeof name, "tokenkeep-%s-%u", settings->shared->instance, settings->slot);
+    keep->link = redis_link_new(&(struct redis_link_settings){
+        .base = settings->base,
+        .config = &config->redis,
+        .password = settings->password,
+        .name = name,
+        .slot = keep->slot,
+        .batch_done = settings->batch_done,
+        .batch_argument = settings->batch_argument,
+    });
+    if (keep->known == NULL || keep->unknown == NULL || keep->link == NULL) {
+        keep_free(&keep);
+        return NULL;
+    }
+    keep->store = store_new(keep->link, settings->vault, config->redis.prefix);
+    return keep;
+}
+
+void keep_free(struct keep **keep)
+{
+    if (*keep == NULL)
+        return;
+    struct flight *flight, *next;
+    HASH_ITER(hh, (*keep)->flights, flight, next)
+        HASH_DEL((*keep)->flights, flight);
+    redis_link_free(&(*keep)->link);
+    scan_free(&(*keep)->survey.scan);
+    store_free(&(*keep)->store);
+    cache_free(&(*keep)->known);
+    cache_free(&(*keep)->unknown);
+    free(*keep);
+    *keep = NULL;
+}
+
+/* The look-ups. */
+
+static void log_mismatch(struct keep *keep, const char *key)
+{
+    unsigned left_out;
+    count(keep, METRIC_TOKENS_MISMATCHED);
+    if (notices_due(&keep->mismatches, key, clock_boot(), &left_out))
+        log_warning("wrong secret for token %.*s (%u more times since the last line)", TOKEN_PART_SIZE, key, left_out);
+}
+
+/* The verdict on a known token: it must not have expired, and a secret, where one was presented, must be its own. */
+static enum keep_result judge(struct keep *keep, const struct cache_entry *entry, const char *secret, int64_t wall)
+{
+    if (entry->expires != 0 && entry->expires <= wall) {
+        count(keep, METRIC_TOKENS_EXPIRED);
+        return KEEP_INVALID;
+    }
+    if (secret != NULL && sodium_memcmp(secret, entry->secret, TOKEN_PART_SIZE) != 0) {
+        log_mismatch(keep, entry->key);
+        return KEEP_INVALID;
+    }
+    return KEEP_DONE;
+}
+
+/* The entry of a key that may be answered from now, or NULL. */
+static const struct cache_entry *current_entry(struct keep *keep, struct cache *cache, uint64_t hash, const char *key,
+                                               uint64_t generation, int64_t now)
+{
+    const struct cache_entry *entry = cache_lookup(cache, hash, key);
+    if (entry == NULL || (entry->generation == generation && now < entry->fresh_until))
+        return entry;
+    if (entry->generation != generation)
+        count(keep, METRIC_CACHE_STALE);
+    cache_remove(cache, hash, key);
+    return NULL;
+}
+
+static void flight_landed(void *argument, enum store_result result, struct token_data *data);
+
+static struct flight *flight_start(struct keep *keep, uint64_t hash, const char *key, uint64_t generation, int64_t now)
+{
+    struct flight *flight = memory_zeroed(sizeof *flight), *older;
+    flight->keep = keep;
+    flight->hash = hash;
+    flight->generation = generation;
+    flight->sent = now;
+    memcpy(flight->key, key, TOKEN_PART_SIZE);
+    STAILQ_INIT(&flight->waiters);
+    HASH_FIND(hh, keep->flights, key, TOKEN_PART_SIZE, older);
+    if (older != NULL)
+        HASH_DEL(keep->flights, older);
+    HASH_ADD(hh, keep->flights, key, TOKEN_PART_SIZE, flight);
+    store_read(keep->store, key, flight_landed, flight);
+    return flight;
+}
+
+/* A flight may be joined only while nothing has changed since it was sent: what it brings may be from before a change that
+ * the joining client has been told of. */
+static struct flight *flight_for(struct keep *keep, uint64_t hash, const char *key, uint64_t generation, int64_t now)
+{
+    struct flight *flight;
+    HASH_FIND(hh, keep->flights, key, TOKEN_PART_SIZE, flight);
+    if (flight != NULL && flight->generation == generation) {
+        count(keep, METRIC_CACHE_JOINED);
+        return flight;
+    }
+    return flight_start(keep, hash, key, generation, now);
+}
+
+void keep_get(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE], const char *secret,
+              keep_get_callback *callback, void *argument)
+{
+    uint64_t hash = hash_key(keep, key), generation = generation_now(keep->settings.shared, hash);
+    const struct cache_entry *entry = current_entry(keep, keep->known, hash, key, generation, now->boot);
+    if (entry != NULL) {
+        count(keep, METRIC_CACHE_HITS);
+        enum keep_result result = judge(keep, entry, secret, now->wall);
+        callback(argument, result, result == KEEP_DONE ? entry : NULL);
+        return;
+    }
+    if (current_entry(keep, keep->unknown, hash, key, generation, now->boot) != NULL) {
+        count(keep, METRIC_CACHE_NEGATIVE_HITS);
+        callback(argument, KEEP_INVALID, NULL);
+        return;
+    }
+    if (keep->waiting >= keep->settings.config->max_inflight) {
+        callback(argument, KEEP_BUSY, NULL);
+        return;
+    }
+    count(keep, METRIC_CACHE_MISSES);
+    struct waiter *waiter = memory_zeroed(sizeof *waiter);
+    waiter->callback = callback;
+    waiter->argument = argument;
+    waiter->has_secret = secret != NULL;
+    if (secret != NULL)
+        memcpy(waiter->secret, secret, TOKEN_PART_SIZE);
+    STAILQ_INSERT_TAIL(&flight_for(keep, hash, key, generation, now->boot)->waiters, waiter, next);
+    keep->waiting++;
+}
+
+static enum keep_result waiter_result(struct keep *keep, const struct waiter *waiter, enum store_result result,
+                                      const struct cache_entry *entry, int64_t wall)
+{
+    switch (result) {
+    case STORE_DONE: return judge(keep, entry, waiter->has_secret ? waiter->secret : NULL, wall);
+    case STORE_NOTHING: return KEEP_INVALID;
+    case STORE_UNREADABLE: return waiter->has_secret ? KEEP_INVALID : KEEP_CORRUPT;
+    case STORE_UNAVAILABLE:
+    case STORE_UNCERTAIN: return KEEP_UNAVAILABLE;
+    }
+    return KEEP_UNAVAILABLE;
+}
+
+/* What a flight brought, as an entry that need not go into a cache; NULL when it brought neither data nor Redis' nil. */
+static struct cache_entry *flight_entry(const struct flight *flight, enum store_result result, const struct token_data *data)
+{
+    struct cache_entry *entry;
+    if (result == STORE_DONE)
+        entry = cache_entry_new(flight->hash, data, flight->generation, flight->sent + flight->keep->ttl);
+    else if (result == STORE_NOTHING)
+        entry = cache_entry_new_unknown(flight->hash, flight->key, flight->generation, flight->sent + flight->keep->negative_ttl);
+    else
+        return NULL;
+    if (entry == NULL)
+        memory_exhausted();
+    return entry;
+}
+
+/* Only data and Redis' own nil are remembered: if a wrong secret or an unreadable value made a negative entry, anybody could
+ * hide a valid token. What a change has overtaken is not worth the room. */
+static void flight_remember(const struct flight *flight, struct cache_entry *entry)
+{
+    struct keep *keep = flight->keep;
+    if (entry == NULL)
+        return;
+    if (flight->generation != generation_now(keep->settings.shared, flight->hash))
+        cache_entry_free(&entry);
+    else if (entry->known)
+        atomic_fetch_add(&keep->slot->metrics[METRIC_CACHE_EVICTED], cache_insert(keep->known, entry));
+    else
+        cache_insert(keep->unknown, entry);
+}
+
+static void flight_landed(void *argument, enum store_result result, struct token_data *data)
+{
+    struct flight *flight = argument, *current;
+    struct keep *keep = flight->keep;
+    struct waiter *waiter;
+    int64_t wall = clock_wall();
+    HASH_FIND(hh, keep->flights, flight->key, TOKEN_PART_SIZE, current);
+    if (current == flight)
+        HASH_DEL(keep->flights, flight);
+    if (result == STORE_UNREADABLE)
+        count(keep, METRIC_TOKENS_CORRUPT);
+    struct cache_entry *entry = flight_entry(flight, result, data);
+    token_data_free(&data);
+    while ((waiter = STAILQ_FIRST(&flight->waiters)) != NULL) {
+        STAILQ_REMOVE_HEAD(&flight->waiters, next);
+        keep->waiting--;
+        enum keep_result verdict = waiter_result(keep, waiter, result, entry, wall);
+        waiter->callback(waiter->argument, verdict, verdict == KEEP_DONE ? entry : NULL);
+        sodium_memzero(waiter, sizeof *waiter);
+        free(waiter);
+    }
+    flight_remember(flight, entry);
+    free(flight);
+}
+
+/* The changes. */
+
+static enum keep_result change_result(enum store_result result)
+{
+    switch (result) {
+    case STORE_DONE: return KEEP_DONE;
+    case STORE_NOTHING: return KEEP_INVALID;
+    case STORE_UNCERTAIN: return KEEP_UNCERTAIN;
+    case STORE_UNREADABLE:
+    case STORE_UNAVAILABLE: return KEEP_UNAVAILABLE;
+    }
+    return KEEP_UNAVAILABLE;
+}
+
+/* The generation moves on every outcome: even "not there" may follow a delete that another worker has not heard the end of. */
+static void change_made(void *argument, enum store_result result)
+{
+    struct change *change = argument;
+    struct keep *keep = change->keep;
+    generation_move(keep->settings.shared, change->hash);
+    keep->waiting--;
+    if (result == STORE_DONE)
+        count(keep, change->done);
+    change->callback(change->argument, change_result(result));
+    free(change);
+}
+
+static struct change *change_new(struct keep *keep, const char *key, enum metric done, keep_change_callback *callback, void *argument)
+{
+    if (keep->waiting >= keep->settings.config->max_inflight) {
+        callback(argument, KEEP_BUSY);
+        return NULL;
+    }
+    struct change *change = memory_zeroed(sizeof *change);
+    *change = (struct change){keep, hash_key(keep, key), done, callback, argument};
+    keep->waiting++;
+    return change;
+}
+
+void keep_store(struct keep *keep, const struct token_data *data, bool replace, keep_change_callback *callback, void *argument)
+{
+    struct change *change = change_new(keep, data->token.key, METRIC_TOKENS_STORED, callback, argument);
+    if (change != NULL)
+        store_write(keep->store, data, replace, change_made, change);
+}
+
+void keep_delete(struct keep *keep, const char key[TOKEN_PART_SIZE], keep_change_callback *callback, void *argument)
+{
+    struct change *change = change_new(keep, key, METRIC_TOKENS_DELETED, callback, argument);
+    if (change != NULL)
+        store_delete(keep->store, key, change_made, change);
+}
+
+/* The requests over all tokens. */
+
+static uint64_t survey_hash(void *argument, const char key[TOKEN_PART_SIZE])
+{
+    return hash_key(argument, key);
+}
+
+static void survey_changed(void *argument, const char key[TOKEN_PART_SIZE])
+{
+    const struct keep *keep = argument;
+    generation_move(keep->settings.shared, hash_key(keep, key));
+}
+
+static void survey_ended(void *argument, const struct scan_result *result)
+{
+    struct keep *keep = argument;
+    struct scan_result kept = *result;
+    scan_free(&keep->survey.scan);
+    keep->waiting--;
+    if (keep->survey.work == SCAN_DELETE) {
+        generation_move_all(keep->settings.shared);
+        atomic_fetch_add(&keep->slot->metrics[METRIC_TOKENS_DELETED], kept.deleted);
+    }
+    if (kept.result != STORE_DONE || keep->survey.work == SCAN_DELETE)
+        keep_scan_done(keep, &kept.keys);
+    keep->survey.callback(keep->survey.argument, change_result(kept.result), &kept);
+}
+
+void keep_scan(struct keep *keep, enum scan_work work, keep_scan_callback *callback, void *argument)
+{
+    if (keep->survey.busy || keep->waiting >= keep->settings.config->max_inflight) {
+        callback(argument, KEEP_BUSY, NULL);
+        return;
+    }
+    keep->waiting++;
+    keep->survey.busy = true;
+    keep->survey.work = work;
+    keep->survey.callback = callback;
+    keep->survey.argument = argument;
+    keep->survey.scan = scan_start(&(struct scan_settings){
+        .base = keep->settings.base,
+        .store = keep->store,
+        .work = work,
+        .hash = survey_hash,
+        .changed = survey_changed,
+        .callback = survey_ended,
+        .argument = keep,
+    });
+}
+
+void keep_scan_done(struct keep *keep, struct keyset **keys)
+{
+    keyset_free(keys);
+    keep->survey.busy = false;
+}
+
+void keep_publish(struct keep *keep)
+{
+    atomic_store(&keep->slot->cache_entries, cache_entries(keep->known));
+    atomic_store(&keep->slot->cache_bytes, cache_bytes(keep->known));
+}

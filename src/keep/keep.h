@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* The operations on tokens: the store with the cache before it. Everything that makes a cached answer true is in keep.c:
+ * generations, joining of look-ups, the order of a change, its generation and its answer. */
+#ifndef TK_KEEP_KEEP_H
+#define TK_KEEP_KEEP_H
+
+#include "base/config.h"
+#include "base/shared.h"
+#include "keep/cache.h"
+#include "keep/scan.h"
+#include "keep/store.h"
+#include "keep/token_data.h"
+#include "keep/vault.h"
+
+#include <event2/event.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct keep;
+
+enum keep_result {
+    KEEP_DONE,
+    KEEP_INVALID,     /* no such token: unknown, expired, wrong secret, unreadable; an insert: there already */
+    KEEP_CORRUPT,     /* keep_get without a secret alone: the stored value cannot be read */
+    KEEP_UNAVAILABLE, /* no verdict: Redis is away; a change was not made */
+    KEEP_UNCERTAIN,   /* no verdict: a change was sent and may have been made */
+    KEEP_BUSY,        /* no verdict: max-inflight requests wait already, or a scan is under way */
+};
+
+struct keep_settings {
+    struct event_base *base;
+    const struct config *config;
+    struct shared *shared;
+    unsigned slot;
+    const struct vault *vault;
+    const char *password; /* Redis'; NULL: none */
+    void (*batch_done)(void *argument); /* after the callbacks of one event of the loop */
+    void *batch_argument;
+};
+
+/* The time that a look-up goes by: read once after the recv() that brought the request. */
+struct keep_time {
+    int64_t boot; /* clock_boot() */
+    int64_t wall; /* clock_wall() */
+};
+
+/* Starts connecting to Redis. What `settings` points to must outlive the keep. NULL when there is no memory. */
+struct keep *keep_new(const struct keep_settings *settings) __attribute__((warn_unused_result));
+
+/* Frees without calling back, and sets to NULL; a NULL *keep is left alone. */
+void keep_free(struct keep **keep);
+
+/* `entry` is set for KEEP_DONE alone and lives until the callback returns. */
+typedef void keep_get_callback(void *argument, enum keep_result result, const struct cache_entry *entry);
+typedef void keep_change_callback(void *argument, enum keep_result result);
+
+/* Looks up a key, and compares the secret unless it is NULL. The callback comes once: before this returns when the answer is
+ * in memory or refused at once, else later. */
+void keep_get(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE], const char *secret,
+              keep_get_callback *callback, void *argument);
+
+/* Stores data; without `replace`, KEEP_INVALID when the key is taken. When the callback comes, no worker of this machine
+ * answers from anything older any more, whatever the result. */
+void keep_store(struct keep *keep, const struct token_data *data, bool replace, keep_change_callback *callback, void *argument);
+
+/* Deletes a key, under the same promise. KEEP_INVALID when there was none. */
+void keep_delete(struct keep *keep, const char key[TOKEN_PART_SIZE], keep_change_callback *callback, void *argument);
+
+/* `scan` is NULL unless KEEP_DONE, or the deletion of all ended midway; its keys are the callback's to free with keep_scan_done. */
+typedef void keep_scan_callback(void *argument, enum keep_result result, const struct scan_result *scan);
+
+/* Starts a request over all tokens. One is under way at a time, from here to keep_scan_done: KEEP_BUSY otherwise, called back
+ * before this returns. */
+void keep_scan(struct keep *keep, enum scan_work work, keep_scan_callback *callback, void *argument);
+
+/* Gives back the keys of a scan, so that the next may start. Sets *keys to NULL. */
+void keep_scan_done(struct keep *keep, struct keyset **keys);
+
+/* Writes the sizes of the cache into the slot, for STATS. Once a second will do. */
+void keep_publish(struct keep *keep);
+
+#endif

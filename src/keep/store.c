@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/* The store: single tokens in Redis, sealed. */
+#include "keep/store.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "keep/codec.h"
+#include "keep/notices.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PREFIX_MAX = 64, NAME_MAX_SIZE = PREFIX_MAX + TOKEN_PART_SIZE };
+
+struct store {
+    struct redis_link *link;
+    const struct vault *vault;
+    char name[NAME_MAX_SIZE + 1]; /* the prefix, and behind it the key that was asked for last */
+    size_t prefix_size;
+    char prefix[PREFIX_MAX + 1];
+    int64_t next_refusal; /* when the next refusal may be logged */
+    struct notices flaws;
+};
+
+/* A command on its way. */
+struct operation {
+    struct store *store;
+    const char *command;
+    char key[TOKEN_PART_SIZE];
+    store_read_callback *read;
+    store_change_callback *change;
+    void *argument;
+};
+
+struct store *store_new(struct redis_link *link, const struct vault *vault, const char *prefix)
+{
+    struct store *store = memory_zeroed(sizeof *store);
+    store->link = link;
+    store->vault = vault;
+    store->prefix_size = strnlen(prefix, PREFIX_MAX);
+    memcpy(store->prefix, prefix, store->prefix_size);
+    memcpy(store->name, prefix, store->prefix_size);
+    return store;
+}
+
+void store_free(struct store **store)
+{
+    free(*store);
+    *store = NULL;
+}
+
+struct redis_link *store_link(const struct store *store)
+{
+    return store->link;
+}
+
+const char *store_prefix(const struct store *store)
+{
+    return store->prefix;
+}
+
+const char *store_name(struct store *store, const char key[TOKEN_PART_SIZE], size_t *size)
+{
+    memcpy(store->name + store->prefix_size, key, TOKEN_PART_SIZE);
+    *size = store->prefix_size + TOKEN_PART_SIZE;
+    return store->name;
+}
+
+const char *store_flaw_text(enum store_flaw flaw)
+{
+    static const char *const texts[] = {
+        [STORE_FLAW_NONE] = "nothing",
+        [STORE_FLAW_TRUNCATED] = "too short for a sealed value",
+        [STORE_FLAW_FORMAT] = "unknown format",
+        [STORE_FLAW_UNKNOWN_KEY] = "sealed with a key that is not in the keyring",
+        [STORE_FLAW_FORGED] = "altered, or moved from another key",
+        [STORE_FLAW_UNDECODABLE] = "does not decode",
+        [STORE_FLAW_MISPLACED] = "data of another token",
+        [STORE_FLAW_TOO_LONG] = "too long for a sealed value",
+        [STORE_FLAW_NOT_A_STRING] = "not a string",
+    };
+    return texts[flaw];
+}
+
+static enum store_flaw flaw_of(enum vault_result result)
+{
+    switch (result) {
+    case VAULT_OK: return STORE_FLAW_NONE;
+    case VAULT_TRUNCATED: return STORE_FLAW_TRUNCATED;
+    case VAULT_BAD_FORMAT: return STORE_FLAW_FORMAT;
+    case VAULT_UNKNOWN_KEY: return STORE_FLAW_UNKNOWN_KEY;
+    case VAULT_FORGED: return STORE_FLAW_FORGED;
+    }
+    return STORE_FLAW_FORMAT;
+}
+
+void store_log_refusal(struct store *store, const char *command, const redisReply *reply)
+{
+    int64_t now = clock_boot();
+    if (now < store->next_refusal)
+        return;
+    store->next_refusal = now + 10 * CLOCK_SECOND;
+    /* The rest of an error may quote what was sent. */
+    int word = reply->type == REDIS_REPLY_ERROR ? (int)strspn(reply->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") : 0;
+    log_error("Redis refuses %s: %.*s", command, word > 0 ? word : 17, word > 0 ? reply->str : "unexpected answer");
+}
+
+static void log_flaw(struct store *store, const char *key, enum store_flaw flaw, const char *detail)
+{
+    unsigned left_out;
+    if (!notices_due(&store->flaws, key, clock_boot(), &left_out))
+        return;
+    log_error("value of %s%.*s cannot be read: %s%s%s; it counts as no token (%u more times since the last line)", store->prefix,
+              TOKEN_PART_SIZE, key, store_flaw_text(flaw), detail[0] != '\0' ? ": " : "", detail, left_out);
+}
+
+static struct token_data *open_value(struct store *store, const char *key, const unsigned char *value, size_t size,
+                                     enum store_flaw *flaw, struct error *error)
+{
+    size_t name_size, plain_size = 0;
+    const char *name = store_name(store, key, &name_size);
+    unsigned char *plain = malloc(size + 1);
+    if (plain == NULL) {
+        *flaw = STORE_FLAW_UNDECODABLE;
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    struct token_data *data = NULL;
+    *flaw = flaw_of(vault_open(store->vault, name, name_size, value, size, plain, &plain_size));
+    if (*flaw == STORE_FLAW_NONE && (data = codec_decode(plain, plain_size, error)) == NULL)
+        *flaw = STORE_FLAW_UNDECODABLE;
+    if (data != NULL && memcmp(data->token.key, key, TOKEN_PART_SIZE) != 0) {
+        *flaw = STORE_FLAW_MISPLACED;
+        token_data_free(&data);
+    }
+    sodium_memzero(plain, plain_size);
+    free(plain);
+    return data;
+}
+
+enum store_result store_open(struct store *store, const char key[TOKEN_PART_SIZE], const redisReply *reply,
+                             struct token_data **data, enum store_flaw *flaw)
+{
+    struct error error = {""};
+    *flaw = STORE_FLAW_NONE;
+    if (reply->type == REDIS_REPLY_NIL)
+        return STORE_NOTHING;
+    if (reply->type == REDIS_REPLY_STRING)
+        *data = open_value(store, key, (const unsigned char *)reply->str, reply->len, flaw, &error);
+    else if (reply->type == REDIS_REPLY_ERROR && strcmp(reply->str, REDIS_TOO_LONG) == 0)
+        *flaw = STORE_FLAW_TOO_LONG;
+    else if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) == 0)
+        *flaw = STORE_FLAW_NOT_A_STRING;
+    else {
+        store_log_refusal(store, "GET", reply);
+        return STORE_UNAVAILABLE;
+    }
+    if (*flaw == STORE_FLAW_NONE)
+        return STORE_DONE;
+    log_flaw(store, key, *flaw, error.text);
+    return STORE_UNREADABLE;
+}
+
+static struct operation *operation_new(struct store *store, const char *command, const char *key, void *argument)
+{
+    struct operation *operation = memory_zeroed(sizeof *operation);
+    operation->store = store;
+    operation->command = command;
+    operation->argument = argument;
+    memcpy(operation->key, key, TOKEN_PART_SIZE);
+    return operation;
+}
+
+static void read_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    struct operation *operation = argument;
+    struct token_data *data = NULL;
+    enum store_flaw flaw;
+    enum store_result result = STORE_UNAVAILABLE;
+    if (outcome == REDIS_REPLIED)
+        result = store_open(operation->store, operation->key, reply, &data, &flaw);
+    operation->read(operation->argument, result, data);
+    free(operation);
+}
+
+void store_read(struct store *store, const char key[TOKEN_PART_SIZE], store_read_callback *callback, void *argument)
+{
+    struct operation *operation = operation_new(store, "GET", key, argument);
+    operation->read = callback;
+    size_t sizes[2] = {3, 0};
+    const char *words[2] = {"GET", store_name(store, key, &sizes[1])};
+    redis_link_command(store->link, REDIS_READ, read_replied, operation, 2, words, sizes);
+}
+
+/* SET answers OK, or nil when NX found a value; UNLINK answers how many there were. */
+static enum store_result change_result(struct operation *operation, const redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_STATUS || (reply->type == REDIS_REPLY_INTEGER && reply->integer > 0))
+        return STORE_DONE;
+    if (reply->type == REDIS_REPLY_NIL || (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0))
+        return STORE_NOTHING;
+    store_log_refusal(operation->store, operation->command, reply);
+    return STORE_UNAVAILABLE;
+}
+
+static void change_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    struct operation *operation = argument;
+    enum store_result result = STORE_UNAVAILABLE;
+    switch (outcome) {
+    case REDIS_REPLIED: result = change_result(operation, reply); break;
+    case REDIS_UNAVAILABLE: break;
+    case REDIS_UNCERTAIN: result = STORE_UNCERTAIN; break;
+    }
+    operation->change(operation->argument, result);
+    free(operation);
+}
+
+void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback, void *argument)
+{
+    struct operation *operation = operation_new(store, "SET", data->token.key, argument);
+    operation->change = callback;
+    size_t plain_size = 0, name_size;
+    unsigned char *plain = codec_encode(data, &plain_size);
+    unsigned char *sealed = plain != NULL ? malloc(plain_size + VAULT_OVERHEAD) : NULL;
+    if (sealed == NULL)
+        memory_exhausted();
+    const char *name = store_name(store, data->token.key, &name_size);
+    vault_seal(store->vault, name, name_size, plain, plain_size, sealed);
+    sodium_memzero(plain, plain_size);
+    free(plain);
+
+    char expires[24];
+    const char *words[6] = {"SET", name, (const char *)sealed};
+    size_t sizes[6] = {3, name_size, plain_size + VAULT_OVERHEAD};
+    int n = 3;
+    if (data->expires != 0) {
+        words[n] = "EXAT", sizes[n++] = 4;
+        sizes[n] = (size_t)snprintf(expires, sizeof expires, "%lld", (long long)data->expires);
+        words[n++] = expires;
+    }
+    if (!replace)
+        words[n] = "NX", sizes[n++] = 2;
+    redis_link_command(store->link, REDIS_CHANGE, change_replied, operation, n, words, sizes);
+    free(sealed);
+}
+
+void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_change_callback *callback, void *argument)
+{
+    struct operation *operation = operation_new(store, "UNLINK", key, argument);
+    operation->change = callback;
+    size_t sizes[2] = {6, 0};
+    const char *words[2] = {"UNLINK", store_name(store, key, &sizes[1])};
+    redis_link_command(store->link, REDIS_CHANGE, change_replied, operation, 2, words, sizes);
+}

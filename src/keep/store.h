@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* The store: single tokens in Redis, sealed. Every function answers through its callback, once, never before it returned. */
+#ifndef TK_KEEP_STORE_H
+#define TK_KEEP_STORE_H
+
+#include "keep/redis_link.h"
+#include "keep/token_data.h"
+#include "keep/vault.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum store_result {
+    STORE_DONE,
+    STORE_NOTHING,     /* a read or delete: Redis has no such key; an insert: it has one already */
+    STORE_UNREADABLE,  /* there is a value, and it is not a token's: see enum store_flaw */
+    STORE_UNAVAILABLE, /* no answer, or Redis refused; a change was not made */
+    STORE_UNCERTAIN,   /* a change that may or may not have been made, and will not be made any more */
+};
+
+/* What is wrong with a stored value. */
+enum store_flaw {
+    STORE_FLAW_NONE,
+    STORE_FLAW_TRUNCATED,
+    STORE_FLAW_FORMAT,
+    STORE_FLAW_UNKNOWN_KEY,
+    STORE_FLAW_FORGED,
+    STORE_FLAW_UNDECODABLE,
+    STORE_FLAW_MISPLACED, /* the data of another token */
+    STORE_FLAW_TOO_LONG,
+    STORE_FLAW_NOT_A_STRING,
+};
+
+struct store;
+
+/* A store over `link`, with the keys of `vault`; both stay the caller's and must outlive it. */
+struct store *store_new(struct redis_link *link, const struct vault *vault, const char *prefix);
+
+/* Frees and sets to NULL; a NULL *store is left alone. No callback may be outstanding unless the link is gone too. */
+void store_free(struct store **store);
+
+/* The link, and the name of a key in Redis: prefix and key, of *size bytes, in a buffer that the next call overwrites. */
+struct redis_link *store_link(const struct store *store);
+const char *store_name(struct store *store, const char key[TOKEN_PART_SIZE], size_t *size);
+const char *store_prefix(const struct store *store);
+
+/* `data` is set for STORE_DONE alone and is the callback's to free. */
+typedef void store_read_callback(void *argument, enum store_result result, struct token_data *data);
+typedef void store_change_callback(void *argument, enum store_result result);
+
+/* Reads the data of a key. */
+void store_read(struct store *store, const char key[TOKEN_PART_SIZE], store_read_callback *callback, void *argument);
+
+/* Stores the data under its key, to live until it expires. With `replace` false an existing one is left: STORE_NOTHING. */
+void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback, void *argument);
+
+/* Deletes a key. */
+void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_change_callback *callback, void *argument);
+
+/* Opens what Redis answered to a GET of `key`: STORE_DONE with *data, STORE_NOTHING, STORE_UNREADABLE with *flaw, or
+ * STORE_UNAVAILABLE when the answer is an error. Logs what is wrong with a value, one line a key a minute. */
+enum store_result store_open(struct store *store, const char key[TOKEN_PART_SIZE], const redisReply *reply,
+                             struct token_data **data, enum store_flaw *flaw) __attribute__((warn_unused_result));
+
+/* Says in the log, at most every ten seconds, that Redis refused a command; the first word of its error alone. */
+void store_log_refusal(struct store *store, const char *command, const redisReply *reply);
+
+/* A few words on a flaw, for logs and VERIFYALL. */
+const char *store_flaw_text(enum store_flaw flaw);
+
+#endif
