@@ -373,6 +373,9 @@ static void survey_ended(void *argument, const struct scan_result *result)
     if (kept.result != STORE_DONE || keep->survey.work == SCAN_DELETE)
         keep_scan_done(keep, &kept.keys);
     keep->survey.callback(keep->survey.argument, change_result(kept.result), &kept);
+    /* A scan may end in a turn of its own, outside the link's batches. */
+    if (keep->settings.batch_done != NULL)
+        keep->settings.batch_done(keep->settings.batch_argument);
 }
 
 void keep_scan(struct keep *keep, enum scan_work work, keep_scan_callback *callback, void *argument)

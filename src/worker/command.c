@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* The commands. */
+#include "worker/command.h"
+
+#include "worker/handlers.h"
+
+#include <string.h>
+#include <strings.h>
+
+#define CHANGE COMMAND_CHANGE
+#define JSON COMMAND_JSON
+#define RESP COMMAND_RESP
+
+static const struct command commands[] = {
+    {"GET", "<token>", 1, 1, ROLE_VERIFY, 0, handle_get, "the data behind a token"},
+    {"CHECK", "<token> [<scope>...]", 1, 1 + TOKEN_DATA_SCOPES_MAX, ROLE_VERIFY, 0, handle_check,
+     "the user name, when the token is valid and has every scope"},
+    {"PING", "", 0, 0, ROLE_VERIFY, 0, handle_ping, "OK"},
+    {"HELP", "", 0, 0, ROLE_VERIFY, 0, handle_help, "this list"},
+    {"QUIT", "", 0, 0, ROLE_VERIFY, 0, handle_quit, "OK after all answers, then the connection closes"},
+    {"GETKEY", "<key>", 1, 1, ROLE_MANAGE, 0, handle_getkey, "the data behind a key"},
+    {"STORE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_store, "store the data of a token"},
+    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_issue, "make a token for the data, store it and tell it"},
+    {"DELETE", "<key>", 1, 1, ROLE_MANAGE, CHANGE, handle_delete, "revoke a token"},
+    {"DELETEALL", "", 0, 0, ROLE_MANAGE, CHANGE, handle_deleteall, "revoke every token"},
+    {"LIST", "", 0, 0, ROLE_MANAGE, 0, handle_list, "the key of every token"},
+    {"VERIFYALL", "[FIX]", 0, 1, ROLE_MANAGE, CHANGE, handle_verifyall, "open every stored value, tell the bad ones, delete them with FIX"},
+    {"STATS", "", 0, 0, ROLE_MANAGE, 0, handle_stats, "counters of this server"},
+    {"PING", "[<text>]", 0, 1, ROLE_VERIFY, RESP, handle_ping, "PONG, or the text"},
+    {"ECHO", "<text>", 1, 1, ROLE_VERIFY, RESP, handle_echo, "the text"},
+    {"HELLO", "[2]", 0, INPUT_WORDS_MAX, ROLE_VERIFY, RESP, handle_hello, "greeting of Redis clients"},
+    {"CLIENT", "SETNAME|SETINFO|ID", 1, INPUT_WORDS_MAX, ROLE_VERIFY, RESP, handle_client, "greeting of Redis clients"},
+    {"SELECT", "0", 1, 1, ROLE_VERIFY, RESP, handle_select, "greeting of Redis clients"},
+    {"COMMAND", "", 0, INPUT_WORDS_MAX, ROLE_VERIFY, RESP, handle_command, "greeting of Redis clients"},
+};
+
+const struct command *command_table(size_t *n)
+{
+    *n = sizeof commands / sizeof *commands;
+    return commands;
+}
+
+/* In RESP the last row of a name holds, in a line the first that is not for RESP alone. */
+static const struct command *find(struct word name, bool resp)
+{
+    const struct command *found = NULL;
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        const struct command *row = &commands[i];
+        if ((row->flags & RESP) != 0 && !resp)
+            continue;
+        if (strncasecmp(row->name, name.text, name.size) == 0 && row->name[name.size] == '\0')
+            found = row;
+    }
+    return found;
+}
+
+/* A word of a RESP request may not hold what would split it in a line. The texts of PING and ECHO may. */
+static bool words_whole(const struct command *command, const struct input *input)
+{
+    if (!input->resp || (command->flags & (JSON | RESP)) != 0)
+        return true;
+    for (size_t i = 0; i < input->n_words && i < INPUT_WORDS_MAX; i++)
+        if (input->words[i].size == 0 || memchr(input->words[i].text, ' ', input->words[i].size) != NULL)
+            return false;
+    return true;
+}
+
+void command_execute(struct connection *connection, struct input *input)
+{
+    struct request *request = request_begin(connection, input);
+    if (input->flaw != NULL) {
+        answer_err(request, ERR_BADREQ, "%s", input->flaw);
+        return;
+    }
+    const struct command *command = find(input->resp ? input->words[0] : line_command(input), input->resp);
+    if (command == NULL) {
+        answer_err(request, ERR_BADREQ, "unknown command; HELP lists them");
+        return;
+    }
+    if (command->role == ROLE_MANAGE && connection->listener->config->role != ROLE_MANAGE) {
+        answer_err(request, ERR_DENIED, "%s is not for this listener's role", command->name);
+        return;
+    }
+    if ((!input->resp && !line_split(input, (command->flags & JSON) != 0)) || !words_whole(command, input)) {
+        answer_err(request, ERR_BADREQ, "words are separated by one space, and hold none");
+        return;
+    }
+    if (input->n_words - 1 < command->min_words || input->n_words - 1 > command->max_words) {
+        answer_err(request, ERR_BADREQ, "wrong number of arguments: %s %s", command->name, command->arguments);
+        return;
+    }
+    request->command = command;
+    request->change = (command->flags & CHANGE) != 0;
+    connection->changes += request->change;
+    command->handler(request, input->words + 1, input->n_words - 1);
+}

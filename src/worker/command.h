@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* The commands: one table is the whole truth about them. Adding a command is a row here, a handler, and a line in
+ * tokenkeep-protocol(7). */
+#ifndef TK_WORKER_COMMAND_H
+#define TK_WORKER_COMMAND_H
+
+#include "worker/connection.h"
+#include "worker/input.h"
+#include "worker/request.h"
+
+#include <stddef.h>
+
+enum command_flags {
+    COMMAND_CHANGE = 1, /* untagged requests behind it wait until it is answered */
+    COMMAND_JSON = 2,   /* its one argument takes the rest of the line */
+    COMMAND_RESP = 4,   /* what Redis clients say on connecting: known in RESP alone, not in HELP */
+};
+
+/* `words` are the arguments, without the command's word: as many as the row allows. They are gone when the handler returns. */
+typedef void command_handler(struct request *request, const struct word *words, size_t n_words);
+
+struct command {
+    const char *name;
+    const char *arguments; /* as HELP shows them */
+    size_t min_words, max_words;
+    enum role role;        /* the least a listener must allow */
+    int flags;
+    command_handler *handler;
+    const char *help;
+};
+
+/* Checks a request in the protocol's order (command known, role, number of arguments) and hands it to its handler, or
+ * answers what is wrong. */
+void command_execute(struct connection *connection, struct input *input);
+
+/* The rows of the table; *n is set to their number. */
+const struct command *command_table(size_t *n);
+
+#endif

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+/* A client's connection. An event only reads or notes; connection_settle, once at the end of every event, executes what has
+ * become executable, writes all answers in one go and decides what to wait for next. */
+#include "worker/connection.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "worker/command.h"
+#include "worker/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* How long a shut connection may take to go, and how long one must be quiet before a worker that drains lets it go. */
+#define LINGER_TIME CLOCK_SECOND
+#define DRAIN_QUIET CLOCK_SECOND
+
+static void on_readable(evutil_socket_t fd, short what, void *argument);
+static void on_writable(evutil_socket_t fd, short what, void *argument);
+
+void connection_open(struct worker *worker, const struct worker_listener *listener, int fd)
+{
+    static uint64_t last_number;
+    struct connection *connection = memory_zeroed(sizeof *connection);
+    connection->worker = worker;
+    connection->listener = listener;
+    connection->fd = fd;
+    connection->number = ++last_number;
+    connection->active = worker->now.boot;
+    TAILQ_INIT(&connection->untagged);
+    TAILQ_INIT(&connection->held);
+    TAILQ_INSERT_TAIL(&worker->connections, connection, link);
+    event_assign(&connection->read_event, worker->base, fd, EV_READ | EV_PERSIST, on_readable, connection);
+    event_assign(&connection->write_event, worker->base, fd, EV_WRITE | EV_PERSIST, on_writable, connection);
+    connection_unsettle(connection);
+}
+
+void connection_unsettle(struct connection *connection)
+{
+    if (connection->unsettled)
+        return;
+    connection->unsettled = true;
+    TAILQ_INSERT_TAIL(&connection->worker->unsettled, connection, unsettled_link);
+}
+
+static const char *end_text(enum connection_end end)
+{
+    static const char *const texts[] = {
+        [CONNECTION_END_CLIENT] = "closed by the client",
+        [CONNECTION_END_QUIT] = "QUIT",
+        [CONNECTION_END_IDLE] = "idle for too long",
+        [CONNECTION_END_REQUEST_TIMEOUT] = "a request took too long to arrive",
+        [CONNECTION_END_WRITE_TIMEOUT] = "the client does not read",
+        [CONNECTION_END_BAD_FRAMING] = "a request without an end",
+        [CONNECTION_END_FOREIGN] = "HTTP was spoken",
+        [CONNECTION_END_SHUTDOWN] = "the worker ends",
+    };
+    return texts[end];
+}
+
+void connection_close(struct connection *connection, enum connection_end end)
+{
+    struct worker *worker = connection->worker;
+    if (connection->state == CONNECTION_CLOSED)
+        return;
+    log_debug("listener \"%s\": connection %llu closed: %s", connection->listener->config->name,
+              (unsigned long long)connection->number, end_text(end));
+    connection->state = CONNECTION_CLOSED;
+    event_del(&connection->read_event);
+    event_del(&connection->write_event);
+    close(connection->fd);
+    TAILQ_REMOVE(&worker->connections, connection, link);
+    atomic_fetch_sub(&worker->slot->connections[connection->listener->id], 1);
+    atomic_fetch_sub(&worker->slot->connections_held, 1);
+    if (end == CONNECTION_END_IDLE || end == CONNECTION_END_REQUEST_TIMEOUT || end == CONNECTION_END_WRITE_TIMEOUT)
+        worker_count(worker, METRIC_CONNECTIONS_TIMED_OUT);
+    buffer_free(&connection->in);
+    buffer_free(&connection->out);
+    request_abandon(connection);
+    connection_unsettle(connection);
+}
+
+void connection_finish(struct connection *connection, enum connection_end end)
+{
+    if (connection->state != CONNECTION_OPEN)
+        return;
+    connection->state = CONNECTION_FINISHING;
+    connection->end = end;
+    connection->parked = false;
+    connection->partial = 0;
+    buffer_free(&connection->in);
+    connection_unsettle(connection);
+}
+
+/* Sends what waits. */
+static void send_out(struct connection *connection)
+{
+    while (buffer_size(&connection->out) > 0) {
+        ssize_t sent = send(connection->fd, buffer_bytes(&connection->out), buffer_size(&connection->out), MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            if (connection->blocked == 0)
+                connection->blocked = connection->worker->now.boot;
+            return;
+        }
+        if (sent < 0) {
+            connection_close(connection, CONNECTION_END_CLIENT);
+            return;
+        }
+        connection->blocked = 0;
+        connection->active = connection->worker->now.boot;
+        buffer_consume(&connection->out, (size_t)sent);
+    }
+}
+
+static bool may_execute(const struct connection *connection)
+{
+    return connection->state == CONNECTION_OPEN && connection->quit == NULL && connection->unanswered < CONNECTION_UNANSWERED_MAX &&
+           buffer_size(&connection->out) < CONNECTION_OUT_MAX && connection->streaming == NULL;
+}
+
+static void refuse(struct connection *connection, enum err_code code, const char *text)
+{
+    answer_err(request_begin(connection, &connection->worker->input), code, "%s", text);
+}
+
+/* Reads one request from the front of the bytes and executes it. Returns the bytes that it took, 0 when no whole request is
+ * there or it must wait. */
+static size_t execute_one(struct connection *connection, const char *bytes, size_t size)
+{
+    struct worker *worker = connection->worker;
+    struct input *input = &worker->input;
+    size_t max_line = worker->config->max_line, used = 0;
+    enum input_result result = bytes[0] == '*' ? resp_read(bytes, size, max_line, input, &used)
+                                               : line_read(bytes, size, max_line, input, &used);
+    switch (result) {
+    case INPUT_MORE:
+        return 0;
+    case INPUT_NOTHING:
+        return used;
+    case INPUT_REQUEST:
+        if (input->tag[0] == '\0' && connection->changes > 0) {
+            connection->parked = true;
+            return 0;
+        }
+        command_execute(connection, input);
+        return used;
+    case INPUT_TOO_LONG:
+        refuse(connection, ERR_TOOLONG, "a request is longer than max-line");
+        connection_finish(connection, CONNECTION_END_BAD_FRAMING);
+        return 0;
+    case INPUT_BROKEN:
+        refuse(connection, ERR_BADREQ, input->flaw);
+        connection_finish(connection, CONNECTION_END_BAD_FRAMING);
+        return 0;
+    case INPUT_FOREIGN:
+        connection_close(connection, CONNECTION_END_FOREIGN);
+        return 0;
+    }
+    return 0;
+}
+
+/* Executes as many requests as may be; returns the bytes that they took. */
+static size_t execute(struct connection *connection, const char *bytes, size_t size)
+{
+    size_t taken = 0;
+    connection->parked = false;
+    while (taken < size && may_execute(connection)) {
+        size_t used = execute_one(connection, bytes + taken, size - taken);
+        if (used == 0)
+            break;
+        taken += used;
+        if (buffer_size(&connection->out) >= CONNECTION_OUT_MAX)
+            send_out(connection);
+    }
+    return taken;
+}
+
+/* Notes what is left of what was read: the beginning of a request, or all that may not be executed yet. */
+static void note_rest(struct connection *connection, bool progress)
+{
+    bool partial = may_execute(connection) && !connection->parked && buffer_size(&connection->in) > 0;
+    if (!partial)
+        connection->partial = 0;
+    else if (progress || connection->partial == 0)
+        connection->partial = connection->worker->now.boot;
+}
+
+/* Executes what waits in `in`. */
+static void execute_waiting(struct connection *connection)
+{
+    size_t size = buffer_size(&connection->in);
+    if (size == 0 || !may_execute(connection))
+        return;
+    size_t taken = execute(connection, buffer_bytes(&connection->in), size);
+    if (connection->state != CONNECTION_OPEN)
+        return;
+    if (taken > 0)
+        buffer_consume(&connection->in, taken);
+    note_rest(connection, taken > 0);
+}
+
+/* Reads into the worker's scratch memory, behind the beginning of a request that came before, and executes from there: only
+ * what is left over is kept. */
+static void receive(struct connection *connection)
+{
+    struct worker *worker = connection->worker;
+    size_t before = buffer_size(&connection->in);
+    if (before > worker->scratch_size - CONNECTION_RECV_SIZE)
+        return; /* not a beginning, but requests that wait */
+    if (before > 0)
+        memcpy(worker->scratch, buffer_bytes(&connection->in), before);
+    ssize_t n = recv(connection->fd, worker->scratch + before, CONNECTION_RECV_SIZE, 0);
+    worker_read_clocks(worker);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        return;
+    if (n < 0) {
+        connection_close(connection, CONNECTION_END_CLIENT);
+        return;
+    }
+    connection->eof |= n == 0;
+    connection->ended |= n == 0;
+    connection->active = worker->now.boot;
+    size_t size = before + (size_t)n;
+    size_t taken = execute(connection, worker->scratch, size);
+    if (connection->state != CONNECTION_OPEN)
+        return;
+    buffer_free(&connection->in);
+    buffer_add(&connection->in, worker->scratch + taken, size - taken);
+    note_rest(connection, taken > 0);
+}
+
+/* Throws away what a shut connection still sends. */
+static void discard(struct connection *connection)
+{
+    struct worker *worker = connection->worker;
+    ssize_t n = recv(connection->fd, worker->scratch, worker->scratch_size, 0);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+        connection_close(connection, connection->end);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *argument)
+{
+    struct connection *connection = argument;
+    struct worker *worker = connection->worker;
+    (void)fd, (void)what;
+    if (connection->state == CONNECTION_LINGERING)
+        discard(connection);
+    else
+        receive(connection);
+    connection_unsettle(connection);
+    worker_settle(worker);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *argument)
+{
+    struct connection *connection = argument;
+    struct worker *worker = connection->worker;
+    (void)fd, (void)what;
+    worker_read_clocks(worker);
+    connection_unsettle(connection);
+    worker_settle(worker);
+}
+
+/* When all has been said: shuts our side, and waits for the client to shut its own. */
+static void shut(struct connection *connection)
+{
+    if (connection->eof || shutdown(connection->fd, SHUT_WR) != 0) {
+        connection_close(connection, connection->end);
+        return;
+    }
+    connection->state = CONNECTION_LINGERING;
+    connection->active = connection->worker->now.boot;
+}
+
+/* Adds or takes away one of the two events. */
+static void want(struct event *event, bool *added, bool wanted)
+{
+    if (wanted == *added)
+        return;
+    if (wanted)
+        event_add(event, NULL);
+    else
+        event_del(event);
+    *added = wanted;
+}
+
+static void choose_events(struct connection *connection)
+{
+    bool executable = may_execute(connection) && !connection->parked;
+    bool listens = connection->state == CONNECTION_LINGERING || (executable && !connection->ended);
+    want(&connection->read_event, &connection->reading, listens);
+    want(&connection->write_event, &connection->writing, buffer_size(&connection->out) > 0);
+}
+
+/* Executes, streams and sends until nothing more can be done now. */
+static void advance(struct connection *connection)
+{
+    for (;;) {
+        size_t waiting = buffer_size(&connection->in);
+        execute_waiting(connection);
+        if (connection->state == CONNECTION_CLOSED)
+            return;
+        if (connection->quit != NULL && connection->unanswered == 1)
+            request_answer_quit(connection);
+        if (connection->streaming != NULL)
+            request_stream(connection);
+        send_out(connection);
+        if (connection->state == CONNECTION_CLOSED || buffer_size(&connection->out) > 0)
+            return;
+        if (connection->streaming == NULL && buffer_size(&connection->in) == waiting)
+            return;
+    }
+}
+
+void connection_settle(struct connection *connection)
+{
+    if (connection->state == CONNECTION_OPEN || connection->state == CONNECTION_FINISHING)
+        advance(connection);
+    bool answered_all = connection->unanswered == 0 && buffer_size(&connection->out) == 0;
+    if (connection->state == CONNECTION_OPEN && answered_all && connection->ended)
+        connection_finish(connection, connection->eof ? CONNECTION_END_CLIENT : CONNECTION_END_SHUTDOWN); /* what is left in `in` has no end and is never executed */
+    if (connection->state == CONNECTION_FINISHING && answered_all)
+        shut(connection);
+    if (connection->state != CONNECTION_CLOSED)
+        choose_events(connection);
+    else if (connection->unanswered == 0 && !connection->unsettled)
+        free(connection);
+}
+
+void connection_check_time(struct connection *connection, int64_t now)
+{
+    const struct worker *worker = connection->worker;
+    const struct config *config = worker->config;
+    bool quiet = connection->unanswered == 0 && buffer_size(&connection->in) == 0 && buffer_size(&connection->out) == 0;
+    if (connection->state == CONNECTION_LINGERING) {
+        if (now - connection->active > LINGER_TIME)
+            connection_close(connection, connection->end);
+    } else if (connection->blocked != 0 && now - connection->blocked > clock_from_seconds(config->write_timeout)) {
+        connection_close(connection, CONNECTION_END_WRITE_TIMEOUT);
+    } else if (connection->partial != 0 && now - connection->partial > clock_from_seconds(config->request_timeout)) {
+        connection_close(connection, CONNECTION_END_REQUEST_TIMEOUT);
+    } else if (quiet && now - connection->active > clock_from_seconds(config->idle_timeout)) {
+        connection_finish(connection, CONNECTION_END_IDLE);
+    } else if (quiet && worker->phase == WORKER_DRAINING && now - connection->active > DRAIN_QUIET) {
+        connection_finish(connection, CONNECTION_END_SHUTDOWN);
+    }
+}
+
+void connection_stop(struct connection *connection)
+{
+    if (connection->state != CONNECTION_OPEN)
+        return;
+    if (connection->reading)
+        receive(connection);
+    connection->ended = true;
+    connection_unsettle(connection);
+}

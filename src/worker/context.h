@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* What all parts of a worker share. There is one a process. */
+#ifndef TK_WORKER_CONTEXT_H
+#define TK_WORKER_CONTEXT_H
+
+#include "keep/keep.h"
+#include "worker/input.h"
+#include "worker/worker.h"
+
+#include <event2/event.h>
+#include <stddef.h>
+#include <sys/queue.h>
+
+struct connection;
+struct request;
+TAILQ_HEAD(connection_list, connection);
+TAILQ_HEAD(request_list, request);
+
+enum worker_phase {
+    WORKER_SERVING,
+    WORKER_DRAINING, /* replaced: connections go as they fall quiet */
+    WORKER_STOPPING, /* connections go as their requests are answered */
+};
+
+struct worker {
+    const struct worker_setup *setup;
+    const struct config *config;
+    struct shared_slot *slot;
+    struct event_base *base;
+    struct keep *keep;
+    struct keep_time now;              /* read after each recv() */
+    enum worker_phase phase;
+    struct connection_list connections;
+    struct connection_list unsettled;  /* to be brought up to date before the loop waits again */
+    struct request_list spare;         /* requests to be used again */
+    char *scratch;                     /* where recv() puts bytes, behind the unfinished request that was there */
+    size_t scratch_size;
+    struct input input;                /* the request being read */
+};
+
+/* Adds one to a metric of this worker. */
+static inline void worker_count(struct worker *worker, enum metric metric)
+{
+    _Atomic uint64_t *value = &worker->slot->metrics[metric];
+    /* Nobody else writes it, so it needs no locked instruction. */
+    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+/* Reads the clocks anew. */
+void worker_read_clocks(struct worker *worker);
+
+/* Brings every unsettled connection up to date: reads on, writes, closes, frees. Ends every event of the loop that may have
+ * touched a connection. */
+void worker_settle(struct worker *worker);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/* The handlers of the commands on tokens. */
+#include "worker/handlers.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static void answer_unavailable(struct request *request, enum keep_result result)
+{
+    switch (result) {
+    case KEEP_BUSY:
+        answer_err(request, ERR_BUSY, "too many requests wait, or a request over all tokens is under way; try again");
+        break;
+    case KEEP_UNCERTAIN:
+        answer_err(request, ERR_UNAVAIL, "uncertain: the change was sent to Redis and its answer never came; it may have been made");
+        break;
+    case KEEP_UNAVAILABLE:
+        answer_err(request, ERR_UNAVAIL, "Redis does not answer; nothing was changed");
+        break;
+    case KEEP_DONE:
+    case KEEP_INVALID:
+    case KEEP_CORRUPT:
+        answer_err(request, ERR_INTERNAL, "unexpected result");
+        break;
+    }
+}
+
+/* Answers for all results of a look-up but KEEP_DONE. */
+static void answer_look_up(struct request *request, enum keep_result result)
+{
+    if (result == KEEP_INVALID)
+        answer_no(request, "invalid");
+    else if (result == KEEP_CORRUPT)
+        answer_err(request, ERR_CORRUPT, "the stored value cannot be read; the log says why");
+    else
+        answer_unavailable(request, result);
+}
+
+static void get_done(void *argument, enum keep_result result, const struct cache_entry *entry)
+{
+    struct request *request = argument;
+    if (result == KEEP_DONE)
+        answer_text(request, cache_entry_json(entry), entry->json_size);
+    else
+        answer_look_up(request, result);
+}
+
+void handle_get(struct request *request, const struct word *words, size_t n_words)
+{
+    struct worker *worker = request_worker(request);
+    struct token token;
+    (void)n_words;
+    if (token_parse(words[0].text, words[0].size, &token))
+        keep_get(worker->keep, &worker->now, token.key, token.secret, get_done, request);
+    else
+        answer_no(request, "malformed");
+}
+
+void handle_getkey(struct request *request, const struct word *words, size_t n_words)
+{
+    struct worker *worker = request_worker(request);
+    (void)n_words;
+    if (token_part_valid(words[0].text, words[0].size))
+        keep_get(worker->keep, &worker->now, words[0].text, NULL, get_done, request);
+    else
+        answer_no(request, "malformed");
+}
+
+static void check_done(void *argument, enum keep_result result, const struct cache_entry *entry)
+{
+    struct request *request = argument;
+    const char *scope = request->scopes;
+    if (result != KEEP_DONE) {
+        answer_look_up(request, result);
+        return;
+    }
+    for (size_t i = 0; i < request->n_scopes; i++, scope += strlen(scope) + 1) {
+        if (cache_entry_has_scope(entry, scope))
+            continue;
+        answer_no_detail(request, "scope", scope);
+        return;
+    }
+    answer_text(request, cache_entry_username(entry), entry->username_size);
+}
+
+/* Copies the scopes that are asked for, since the words are gone when the answer comes later. NULL when one is none. */
+static char *copy_scopes(const struct word *words, size_t n_words)
+{
+    size_t size = 1;
+    for (size_t i = 0; i < n_words; i++)
+        size += words[i].size + 1;
+    char *scopes = memory_zeroed(size), *end = scopes;
+    for (size_t i = 0; i < n_words; i++) {
+        memcpy(end, words[i].text, words[i].size);
+        if (!token_data_scope_valid(end)) {
+            free(scopes);
+            return NULL;
+        }
+        end += words[i].size + 1;
+    }
+    return scopes;
+}
+
+void handle_check(struct request *request, const struct word *words, size_t n_words)
+{
+    struct worker *worker = request_worker(request);
+    struct token token;
+    request->n_scopes = n_words - 1;
+    if (n_words > 1 && (request->scopes = copy_scopes(words + 1, n_words - 1)) == NULL)
+        answer_err(request, ERR_BADREQ, "a scope is made of A-Z a-z 0-9 : . _ -");
+    else if (!token_parse(words[0].text, words[0].size, &token))
+        answer_no(request, "malformed");
+    else
+        keep_get(worker->keep, &worker->now, token.key, token.secret, check_done, request);
+}
+
+static void change_done(void *argument, enum keep_result result)
+{
+    struct request *request = argument;
+    if (result == KEEP_DONE)
+        answer_ok(request);
+    else if (result == KEEP_INVALID)
+        answer_no(request, "invalid");
+    else
+        answer_unavailable(request, result);
+}
+
+void handle_delete(struct request *request, const struct word *words, size_t n_words)
+{
+    (void)n_words;
+    if (token_part_valid(words[0].text, words[0].size))
+        keep_delete(request_worker(request)->keep, words[0].text, change_done, request);
+    else
+        answer_no(request, "malformed");
+}
+
+static struct token_data *read_data(struct request *request, struct word json, enum token_data_source source)
+{
+    struct error error;
+    struct token_data *data = token_data_from_json(json.text, json.size, source, clock_wall(), &error);
+    if (data == NULL)
+        answer_err(request, ERR_BADREQ, "%s", error.text);
+    return data;
+}
+
+void handle_store(struct request *request, const struct word *words, size_t n_words)
+{
+    (void)n_words;
+    struct token_data *data = read_data(request, words[0], TOKEN_DATA_WITH_TOKEN);
+    if (data != NULL)
+        keep_store(request_worker(request)->keep, data, true, change_done, request);
+    token_data_free(&data);
+}
+
+static void issue_done(void *argument, enum keep_result result)
+{
+    struct request *request = argument;
+    char text[TOKEN_SIZE + 1];
+    if (result == KEEP_INVALID) {
+        answer_err(request, ERR_INTERNAL, "the generated key is in use; nothing was changed");
+    } else if (result == KEEP_DONE) {
+        token_format(&request->token, text);
+        answer_text(request, text, TOKEN_SIZE);
+        sodium_memzero(text, sizeof text);
+    } else {
+        answer_unavailable(request, result);
+    }
+}
+
+void handle_issue(struct request *request, const struct word *words, size_t n_words)
+{
+    (void)n_words;
+    struct token_data *data = read_data(request, words[0], TOKEN_DATA_NEW_TOKEN);
+    if (data != NULL) {
+        request->token = data->token;
+        keep_store(request_worker(request)->keep, data, false, issue_done, request);
+    }
+    token_data_free(&data);
+}
+
+static void delete_all_done(void *argument, enum keep_result result, const struct scan_result *scan)
+{
+    if (result == KEEP_DONE)
+        answer_count(argument, scan->deleted);
+    else if (scan != NULL && (scan->deleted > 0 || result == KEEP_UNCERTAIN))
+        answer_err(argument, ERR_UNAVAIL, "%sRedis went away midway; %llu tokens were deleted before",
+                   result == KEEP_UNCERTAIN ? "uncertain: " : "", (unsigned long long)scan->deleted);
+    else
+        answer_unavailable(argument, result);
+}
+
+void handle_deleteall(struct request *request, const struct word *words, size_t n_words)
+{
+    (void)words, (void)n_words;
+    keep_scan(request_worker(request)->keep, SCAN_DELETE, delete_all_done, request);
+}
+
+static void list_done(void *argument, enum keep_result result, const struct scan_result *scan)
+{
+    if (result == KEEP_DONE)
+        answer_keys(argument, scan->keys);
+    else
+        answer_unavailable(argument, result);
+}
+
+void handle_list(struct request *request, const struct word *words, size_t n_words)
+{
+    (void)words, (void)n_words;
+    keep_scan(request_worker(request)->keep, SCAN_LIST, list_done, request);
+}
+
+static void verify_all_done(void *argument, enum keep_result result, const struct scan_result *scan)
+{
+    if (result == KEEP_DONE)
+        answer_verified(argument, scan->keys, scan->checked, scan->bad);
+    else
+        answer_unavailable(argument, result);
+}
+
+void handle_verifyall(struct request *request, const struct word *words, size_t n_words)
+{
+    bool fix = n_words == 1;
+    if (fix && (words[0].size != 3 || strncasecmp(words[0].text, "FIX", 3) != 0))
+        answer_err(request, ERR_BADREQ, "VERIFYALL takes FIX or nothing");
+    else
+        keep_scan(request_worker(request)->keep, fix ? SCAN_VERIFY_FIX : SCAN_VERIFY, verify_all_done, request);
+}

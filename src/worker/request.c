@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/* A request being executed, and its answer. */
+#include "worker/request.h"
+
+#include "base/memory.h"
+#include "worker/command.h"
+
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *text;
+    enum metric metric;
+} codes[] = {
+    [ERR_BADREQ] = {"badreq", METRIC_ERR_BADREQ},
+    [ERR_TOOLONG] = {"toolong", METRIC_ERR_TOOLONG},
+    [ERR_DENIED] = {"denied", METRIC_ERR_DENIED},
+    [ERR_BUSY] = {"busy", METRIC_ERR_BUSY},
+    [ERR_UNAVAIL] = {"unavail", METRIC_ERR_UNAVAIL},
+    [ERR_CORRUPT] = {"corrupt", METRICS},
+    [ERR_INTERNAL] = {"internal", METRICS},
+};
+
+struct worker *request_worker(const struct request *request)
+{
+    return request->connection->worker;
+}
+
+struct request *request_begin(struct connection *connection, const struct input *input)
+{
+    struct worker *worker = connection->worker;
+    struct request *request = TAILQ_FIRST(&worker->spare);
+    if (request != NULL)
+        TAILQ_REMOVE(&worker->spare, request, order);
+    else
+        request = memory_zeroed(sizeof *request);
+    request->connection = connection;
+    request->resp = input->resp;
+    memcpy(request->tag, input->tag, sizeof request->tag);
+    connection->unanswered++;
+    if (request->tag[0] == '\0')
+        TAILQ_INSERT_TAIL(&connection->untagged, request, order);
+    worker_count(worker, METRIC_REQUESTS);
+    return request;
+}
+
+static void request_end(struct request *request)
+{
+    struct connection *connection = request->connection;
+    struct worker *worker = connection->worker;
+    connection->unanswered--;
+    if (request->stream.keys != NULL)
+        keep_scan_done(worker->keep, &request->stream.keys);
+    buffer_free(&request->answer);
+    free(request->scopes);
+    sodium_memzero(request, sizeof *request);
+    TAILQ_INSERT_HEAD(&worker->spare, request, order);
+    connection_unsettle(connection);
+}
+
+void request_free_spare(struct worker *worker)
+{
+    struct request *request;
+    while ((request = TAILQ_FIRST(&worker->spare)) != NULL) {
+        TAILQ_REMOVE(&worker->spare, request, order);
+        free(request);
+    }
+}
+
+/* Whether its answer may go out now: nothing streams, and it has a tag or is the oldest without one. */
+static bool on_turn(const struct request *request)
+{
+    const struct connection *connection = request->connection;
+    return connection->streaming == NULL && (request->tag[0] != '\0' || request == TAILQ_FIRST(&connection->untagged));
+}
+
+/* Where the answer's bytes go: out, or to where they wait. */
+static struct buffer *answer_buffer(struct request *request)
+{
+    return on_turn(request) ? &request->connection->out : &request->answer;
+}
+
+/* Sends what waited in the answer's own buffer, or begins to stream it. */
+static void emit(struct request *request)
+{
+    struct connection *connection = request->connection;
+    if (request->streams) {
+        connection->streaming = request;
+        return;
+    }
+    buffer_add(&connection->out, buffer_bytes(&request->answer), buffer_size(&request->answer));
+    request_end(request);
+}
+
+/* Sends all that has come to its turn. */
+static void emit_ready(struct connection *connection)
+{
+    struct request *request;
+    while (connection->streaming == NULL && (request = TAILQ_FIRST(&connection->held)) != NULL) {
+        TAILQ_REMOVE(&connection->held, request, order);
+        emit(request);
+    }
+    while (connection->streaming == NULL && (request = TAILQ_FIRST(&connection->untagged)) != NULL && request->done) {
+        TAILQ_REMOVE(&connection->untagged, request, order);
+        emit(request);
+    }
+}
+
+/* The answer has been rendered: every answer_ function ends here. */
+static void answered(struct request *request)
+{
+    struct connection *connection = request->connection;
+    request->done = true;
+    connection->changes -= request->change;
+    if (connection->state == CONNECTION_CLOSED) {
+        if (request->tag[0] == '\0')
+            TAILQ_REMOVE(&connection->untagged, request, order);
+        buffer_free(&connection->out);
+        request_end(request);
+        return;
+    }
+    if (request->tag[0] != '\0')
+        TAILQ_INSERT_TAIL(&connection->held, request, order);
+    emit_ready(connection);
+    connection_unsettle(connection);
+}
+
+void request_abandon(struct connection *connection)
+{
+    struct request *request, *next;
+    if (connection->quit != NULL)
+        request_answer_quit(connection);
+    if (connection->streaming != NULL)
+        request_end(connection->streaming);
+    connection->streaming = NULL;
+    while ((request = TAILQ_FIRST(&connection->held)) != NULL) {
+        TAILQ_REMOVE(&connection->held, request, order);
+        request_end(request);
+    }
+    for (request = TAILQ_FIRST(&connection->untagged); request != NULL; request = next) {
+        next = TAILQ_NEXT(request, order);
+        if (!request->done)
+            continue;
+        TAILQ_REMOVE(&connection->untagged, request, order);
+        request_end(request);
+    }
+}
+
+/* The beginning of a line of the answer: the tag. */
+static struct buffer *begin_line(struct request *request)
+{
+    struct buffer *out = answer_buffer(request);
+    if (request->tag[0] != '\0') {
+        buffer_add(out, "#", 1);
+        buffer_add_text(out, request->tag);
+        buffer_add(out, " ", 1);
+    }
+    return out;
+}
+
+static void add_bulk(struct buffer *out, const char *text, size_t size)
+{
+    buffer_add_format(out, "$%zu\r\n", size);
+    buffer_add(out, text, size);
+    buffer_add(out, "\r\n", 2);
+}
+
+static void answer_simple(struct request *request, const char *line, const char *resp)
+{
+    worker_count(request_worker(request), METRIC_ANSWERS_OK);
+    if (request->resp)
+        buffer_add_text(answer_buffer(request), resp);
+    else
+        buffer_add_text(begin_line(request), line);
+    answered(request);
+}
+
+void answer_ok(struct request *request)
+{
+    answer_simple(request, "OK\n", "+OK\r\n");
+}
+
+void request_answer_quit(struct connection *connection)
+{
+    struct request *quit = connection->quit;
+    connection->quit = NULL;
+    answer_ok(quit);
+}
+
+void answer_pong(struct request *request)
+{
+    answer_simple(request, "OK\n", "+PONG\r\n");
+}
+
+void answer_raw(struct request *request, const char *bytes)
+{
+    answer_simple(request, bytes, bytes);
+}
+
+void answer_text(struct request *request, const char *text, size_t size)
+{
+    worker_count(request_worker(request), METRIC_ANSWERS_OK);
+    if (request->resp) {
+        add_bulk(answer_buffer(request), text, size);
+    } else {
+        struct buffer *out = begin_line(request);
+        buffer_add(out, "OK ", 3);
+        buffer_add(out, text, size);
+        buffer_add(out, "\n", 1);
+    }
+    answered(request);
+}
+
+void answer_count(struct request *request, uint64_t count)
+{
+    worker_count(request_worker(request), METRIC_ANSWERS_OK);
+    if (request->resp)
+        buffer_add_format(answer_buffer(request), ":%" PRIu64 "\r\n", count);
+    else
+        buffer_add_format(begin_line(request), "OK %" PRIu64 "\n", count);
+    answered(request);
+}
+
+void answer_no(struct request *request, const char *reason)
+{
+    worker_count(request_worker(request), METRIC_ANSWERS_NO);
+    if (!request->resp)
+        buffer_add_format(begin_line(request), "NO %s\n", reason);
+    else if (strcmp(reason, "invalid") == 0)
+        buffer_add_text(answer_buffer(request), "$-1\r\n");
+    else
+        buffer_add_format(answer_buffer(request), "-NO %s\r\n", reason);
+    answered(request);
+}
+
+void answer_no_detail(struct request *request, const char *kind, const char *detail)
+{
+    struct worker *worker = request_worker(request);
+    struct buffer *out = request->resp ? answer_buffer(request) : begin_line(request);
+    worker_count(worker, METRIC_ANSWERS_NO);
+    buffer_add_text(out, request->resp ? "-NO " : "NO ");
+    buffer_add_text(out, kind);
+    buffer_add(out, " ", 1);
+    buffer_add_text(out, detail);
+    buffer_add_text(out, request->resp ? "\r\n" : "\n");
+    answered(request);
+}
+
+void answer_err(struct request *request, enum err_code code, const char *format, ...)
+{
+    char text[ERROR_TEXT_SIZE + 64];
+    struct worker *worker = request_worker(request);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    worker_count(worker, METRIC_ANSWERS_ERR);
+    if (codes[code].metric != METRICS)
+        worker_count(worker, codes[code].metric);
+    if (request->resp)
+        buffer_add_format(answer_buffer(request), "-ERR %s %s\r\n", codes[code].text, text);
+    else
+        buffer_add_format(begin_line(request), "ERR %s %s\n", codes[code].text, text);
+    answered(request);
+}
+
+void answer_begin_pairs(struct request *request, size_t n)
+{
+    if (request->resp)
+        buffer_add_format(answer_buffer(request), "*%zu\r\n", 2 * n);
+}
+
+void answer_pair(struct request *request, const char *name, const char *value)
+{
+    if (request->resp) {
+        add_bulk(answer_buffer(request), name, strlen(name));
+        add_bulk(answer_buffer(request), value, strlen(value));
+    } else {
+        buffer_add_format(begin_line(request), "+ %s %s\n", name, value);
+    }
+}
+
+void answer_end_pairs(struct request *request)
+{
+    answer_simple(request, "OK\n", "");
+}
+
+static void answer_stream(struct request *request, struct keyset *keys, bool marked, uint64_t first, uint64_t second)
+{
+    worker_count(request_worker(request), METRIC_ANSWERS_OK);
+    request->streams = true;
+    request->stream.keys = keys;
+    request->stream.marked = marked;
+    request->stream.first = first;
+    request->stream.second = second;
+    answered(request);
+}
+
+void answer_keys(struct request *request, struct keyset *keys)
+{
+    answer_stream(request, keys, false, keyset_count(keys), 0);
+}
+
+void answer_verified(struct request *request, struct keyset *keys, uint64_t checked, uint64_t bad)
+{
+    answer_stream(request, keys, true, checked, bad);
+}
+
+static void stream_begin(struct request *request, struct buffer *out)
+{
+    request->stream.begun = true;
+    if (!request->resp)
+        return;
+    if (request->stream.marked)
+        buffer_add_format(out, "*3\r\n:%" PRIu64 "\r\n:%" PRIu64 "\r\n*%" PRIu64 "\r\n", request->stream.first,
+                          request->stream.second, request->stream.second);
+    else
+        buffer_add_format(out, "*%" PRIu64 "\r\n", request->stream.first);
+}
+
+static void stream_record(struct request *request, struct buffer *out, const struct keyset_record *record)
+{
+    char text[128];
+    enum store_flaw flaw = (enum store_flaw)(record->mark & ~SCAN_MARK_DELETED);
+    int size = snprintf(text, sizeof text, request->stream.marked ? "%.*s %s%s" : "%.*s", TOKEN_PART_SIZE, record->key,
+                        store_flaw_text(flaw), (record->mark & SCAN_MARK_DELETED) != 0 ? "; deleted" : "");
+    if (request->resp) {
+        add_bulk(out, text, (size_t)size);
+        return;
+    }
+    if (request->tag[0] != '\0')
+        buffer_add_format(out, "#%s ", request->tag);
+    buffer_add_format(out, "+ %s\n", text);
+}
+
+static void stream_end(struct request *request, struct buffer *out)
+{
+    struct connection *connection = request->connection;
+    if (!request->resp) {
+        if (request->tag[0] != '\0')
+            buffer_add_format(out, "#%s ", request->tag);
+        if (request->stream.marked)
+            buffer_add_format(out, "OK %" PRIu64 " %" PRIu64 "\n", request->stream.first, request->stream.second);
+        else
+            buffer_add_format(out, "OK %" PRIu64 "\n", request->stream.first);
+    }
+    connection->streaming = NULL;
+    request_end(request);
+    emit_ready(connection);
+}
+
+void request_stream(struct connection *connection)
+{
+    struct request *request = connection->streaming;
+    struct buffer *out = &connection->out;
+    if (!request->stream.begun)
+        stream_begin(request, out);
+    while (buffer_size(out) < CONNECTION_OUT_MAX) {
+        const struct keyset_record *record = keyset_next(request->stream.keys, &request->stream.cursor);
+        if (record == NULL) {
+            stream_end(request, out);
+            return;
+        }
+        if (!request->stream.marked || record->mark != 0)
+            stream_record(request, out, record);
+    }
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker process. */
+#include "worker/worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/privileges.h"
+#include "worker/accept.h"
+#include "worker/connection.h"
+#include "worker/context.h"
+#include "worker/request.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PASSWORD_MAX = 512, CHECK_WAIT_SECONDS = 5 };
+
+/* What only a worker may know. */
+struct secrets {
+    struct vault *vault;
+    char *password; /* NULL: Redis asks for none */
+};
+
+static void secrets_free(struct secrets *secrets)
+{
+    vault_free(&secrets->vault);
+    sodium_free(secrets->password);
+    secrets->password = NULL;
+}
+
+/* The first line of the file. */
+static char *read_password(const char *path, struct error *error)
+{
+    struct stat info;
+    char *password = sodium_malloc(PASSWORD_MAX + 1);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t size = -1;
+    if (password == NULL || fd < 0 || fstat(fd, &info) != 0)
+        error_set(error, "cannot read the Redis password from %s: %s", path, strerror(errno));
+    else if (!S_ISREG(info.st_mode) || (info.st_mode & 0027) != 0)
+        error_set(error, "%s: a password file must be a file that others cannot read and its group cannot write; chmod 0640", path);
+    else if ((size = read(fd, password, PASSWORD_MAX + 1)) < 0)
+        error_set(error, "cannot read the Redis password from %s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    if (size >= 0) {
+        password[size <= PASSWORD_MAX ? size : PASSWORD_MAX] = '\0';
+        password[strcspn(password, "\r\n")] = '\0';
+        if (password[0] != '\0' && size <= PASSWORD_MAX)
+            return password;
+        error_set(error, "%s: a password file holds one line of 1 to %d bytes", path, PASSWORD_MAX);
+    }
+    sodium_free(password);
+    return NULL;
+}
+
+/* Opens the secrets, as root where there is one, and then gives up root. */
+static bool take_secrets(const struct config *config, struct secrets *secrets)
+{
+    struct error error = {""};
+    *secrets = (struct secrets){NULL, NULL};
+    if (sodium_init() < 0)
+        error_set(&error, "cannot start libsodium");
+    else if ((secrets->vault = vault_open_keyring(config->keyring, &error)) != NULL &&
+             (config->redis.password_file == NULL ||
+              (secrets->password = read_password(config->redis.password_file, &error)) != NULL) &&
+             privileges_drop(config->user, &error) == 0)
+        return true;
+    log_error("%s", error.text);
+    secrets_free(secrets);
+    return false;
+}
+
+void worker_read_clocks(struct worker *worker)
+{
+    worker->now = (struct keep_time){clock_boot(), clock_wall()};
+}
+
+void worker_settle(struct worker *worker)
+{
+    struct connection *connection;
+    while ((connection = TAILQ_FIRST(&worker->unsettled)) != NULL) {
+        TAILQ_REMOVE(&worker->unsettled, connection, unsettled_link);
+        connection->unsettled = false;
+        connection_settle(connection);
+    }
+}
+
+static void on_batch_done(void *argument)
+{
+    struct worker *worker = argument;
+    worker_read_clocks(worker);
+    worker_settle(worker);
+}
+
+/* The process itself: signals, and a tick that shows the master that the loop turns. */
+struct process {
+    struct worker worker;
+    struct acceptor *acceptor;
+    struct event *stop, *drain, *tick, *sweep;
+    int64_t ends; /* boot-time clock: when a worker that drains stops all the same */
+};
+
+static void stop_accepting(struct process *process, enum worker_phase phase)
+{
+    acceptor_free(&process->acceptor);
+    process->worker.phase = phase;
+    worker_read_clocks(&process->worker);
+}
+
+static void stop_connections(struct process *process)
+{
+    struct connection *connection, *next;
+    stop_accepting(process, WORKER_STOPPING);
+    for (connection = TAILQ_FIRST(&process->worker.connections); connection != NULL; connection = next) {
+        next = TAILQ_NEXT(connection, link);
+        connection_stop(connection);
+    }
+    worker_settle(&process->worker);
+}
+
+static void end_when_empty(struct process *process)
+{
+    if (process->worker.phase != WORKER_SERVING && TAILQ_EMPTY(&process->worker.connections))
+        event_base_loopbreak(process->worker.base);
+}
+
+static void on_stop(evutil_socket_t signal, short what, void *argument)
+{
+    struct process *process = argument;
+    (void)signal, (void)what;
+    stop_connections(process);
+    end_when_empty(process);
+}
+
+static void on_drain(evutil_socket_t signal, short what, void *argument)
+{
+    struct process *process = argument;
+    (void)signal, (void)what;
+    if (process->worker.phase != WORKER_SERVING)
+        return;
+    stop_accepting(process, WORKER_DRAINING);
+    process->ends = process->worker.now.boot + clock_from_seconds(process->worker.config->drain_timeout);
+    end_when_empty(process);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *argument)
+{
+    struct process *process = argument;
+    (void)fd, (void)what;
+    atomic_fetch_add(&process->worker.slot->ticks, 1);
+    keep_publish(process->worker.keep);
+}
+
+/* Looks at every connection's time limits. */
+static void on_sweep(evutil_socket_t fd, short what, void *argument)
+{
+    struct process *process = argument;
+    struct worker *worker = &process->worker;
+    struct connection *connection, *next;
+    (void)fd, (void)what;
+    worker_read_clocks(worker);
+    for (connection = TAILQ_FIRST(&worker->connections); connection != NULL; connection = next) {
+        next = TAILQ_NEXT(connection, link);
+        connection_check_time(connection, worker->now.boot);
+    }
+    if (worker->phase == WORKER_DRAINING && worker->now.boot > process->ends)
+        stop_connections(process);
+    worker_settle(worker);
+    end_when_empty(process);
+}
+
+/* Often enough for the shortest limit to be kept to a quarter, and at most once a second. */
+static struct timeval sweep_interval(const struct config *config)
+{
+    double shortest = 4;
+    const double limits[] = {config->idle_timeout, config->request_timeout, config->write_timeout};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        if (limits[i] < shortest)
+            shortest = limits[i];
+    double interval = shortest / 4 > 0.01 ? shortest / 4 : 0.01;
+    time_t seconds = (time_t)interval;
+    return (struct timeval){seconds, (suseconds_t)((interval - (double)seconds) * 1e6)};
+}
+
+static void reset_signals(void)
+{
+    sigset_t none;
+    const int ignored[] = {SIGINT, SIGHUP, SIGUSR1, SIGPIPE};
+    const int defaults[] = {SIGTERM, SIGUSR2, SIGCHLD, SIGALRM};
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        signal(ignored[i], SIG_IGN);
+    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
+        signal(defaults[i], SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static bool add_event(struct event **event, struct event *made, const struct timeval *interval)
+{
+    *event = made;
+    return made != NULL && event_add(made, interval) == 0;
+}
+
+static bool process_start(struct process *process, const struct worker_setup *setup, const struct secrets *secrets)
+{
+    static const struct timeval tick = {0, 500000};
+    struct worker *worker = &process->worker;
+    struct timeval sweep = sweep_interval(setup->config);
+    worker->setup = setup;
+    worker->config = setup->config;
+    worker->slot = &setup->shared->slots[setup->slot];
+    TAILQ_INIT(&worker->connections);
+    TAILQ_INIT(&worker->unsettled);
+    TAILQ_INIT(&worker->spare);
+    worker->scratch_size = setup->config->max_line + 2 + CONNECTION_RECV_SIZE;
+    worker->scratch = malloc(worker->scratch_size);
+    worker->base = event_base_new();
+    if (worker->scratch == NULL || worker->base == NULL)
+        return false;
+    worker_read_clocks(worker);
+    worker->keep = keep_new(&(struct keep_settings){
+        .base = worker->base,
+        .config = setup->config,
+        .shared = setup->shared,
+        .slot = setup->slot,
+        .vault = secrets->vault,
+        .password = secrets->password,
+        .batch_done = on_batch_done,
+        .batch_argument = worker,
+    });
+    return worker->keep != NULL && add_event(&process->stop, evsignal_new(worker->base, SIGTERM, on_stop, process), NULL) &&
+           add_event(&process->drain, evsignal_new(worker->base, SIGUSR2, on_drain, process), NULL) &&
+           add_event(&process->tick, event_new(worker->base, -1, EV_PERSIST, on_tick, process), &tick) &&
+           add_event(&process->sweep, event_new(worker->base, -1, EV_PERSIST, on_sweep, process), &sweep) &&
+           (process->acceptor = acceptor_new(worker)) != NULL;
+}
+
+static void process_free(struct process *process)
+{
+    struct worker *worker = &process->worker;
+    struct event *events[] = {process->stop, process->drain, process->tick, process->sweep};
+    acceptor_free(&process->acceptor);
+    keep_free(&worker->keep);
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        if (events[i] != NULL)
+            event_free(events[i]);
+    request_free_spare(worker);
+    buffer_pool_free();
+    if (worker->base != NULL)
+        event_base_free(worker->base);
+    sodium_memzero(worker->scratch, worker->scratch_size);
+    free(worker->scratch);
+}
+
+int worker_main(const struct worker_setup *setup)
+{
+    struct secrets secrets;
+    struct process *process = memory_zeroed(sizeof *process);
+    char name[32];
+    snprintf(name, sizeof name, "worker %u", setup->number);
+    log_name_process(name);
+    reset_signals();
+    shared_slot_use(setup->shared, setup->slot);
+    if (!take_secrets(setup->config, &secrets)) {
+        free(process);
+        return WORKER_EXIT_CONFIG;
+    }
+    int status = WORKER_EXIT_OK;
+    if (!process_start(process, setup, &secrets)) {
+        log_error("cannot start: no memory or no event loop");
+        status = WORKER_EXIT_FAILURE;
+    } else if (event_base_dispatch(process->worker.base) < 0) {
+        log_error("the event loop failed: %s", strerror(errno));
+        status = WORKER_EXIT_FAILURE;
+    }
+    process_free(process);
+    free(process);
+    secrets_free(&secrets);
+    return status;
+}
+
+/* The check of a Redis round trip. */
+struct trip {
+    struct event_base *base;
+    bool done, refused;
+};
+
+static void trip_done(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    struct trip *trip = argument;
+    trip->done = outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_ERROR;
+    trip->refused = outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_ERROR;
+    event_base_loopbreak(trip->base);
+}
+
+static bool check_redis(const struct config *config, const char *password)
+{
+    static const struct timeval limit = {CHECK_WAIT_SECONDS, 0};
+    static const char *const words[] = {"PING"};
+    static const size_t sizes[] = {4};
+    struct trip trip = {event_base_new(), false, false};
+    struct shared_slot *slot = memory_zeroed(sizeof *slot);
+    struct redis_link *link = redis_link_new(&(struct redis_link_settings){
+        .base = trip.base, .config = &config->redis, .password = password, .name = "tokenkeep-check", .slot = slot});
+    if (trip.base == NULL || link == NULL)
+        memory_exhausted();
+    redis_link_command(link, REDIS_READ, trip_done, &trip, 1, words, sizes);
+    event_base_loopexit(trip.base, &limit);
+    event_base_dispatch(trip.base);
+    if (!trip.done)
+        log_error("Redis at %s %s", config->redis.url, trip.refused ? "refuses PING" : "does not answer");
+    redis_link_free(&link);
+    event_base_free(trip.base);
+    free(slot);
+    return trip.done;
+}
+
+int worker_check(const struct config *config, bool redis)
+{
+    struct secrets secrets;
+    log_name_process("check");
+    reset_signals();
+    if (!take_secrets(config, &secrets))
+        return WORKER_EXIT_CONFIG;
+    bool reached = !redis || check_redis(config, secrets.password);
+    secrets_free(&secrets);
+    return reached ? WORKER_EXIT_OK : WORKER_EXIT_FAILURE;
+}
