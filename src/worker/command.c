@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define CHANGE COMMAND_CHANGE
+#define BARRIER COMMAND_BARRIER
 #define JSON COMMAND_JSON
 #define RESP COMMAND_RESP
 
@@ -19,12 +19,12 @@ static const struct command commands[] = {
     {"HELP", "", 0, 0, ROLE_VERIFY, 0, handle_help, "this list"},
     {"QUIT", "", 0, 0, ROLE_VERIFY, 0, handle_quit, "OK after all answers, then the connection closes"},
     {"GETKEY", "<key>", 1, 1, ROLE_MANAGE, 0, handle_getkey, "the data behind a key"},
-    {"STORE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_store, "store the data of a token"},
-    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_issue, "make a token for the data, store it and tell it"},
-    {"DELETE", "<key>", 1, 1, ROLE_MANAGE, CHANGE, handle_delete, "revoke a token"},
-    {"DELETEALL", "", 0, 0, ROLE_MANAGE, CHANGE, handle_deleteall, "revoke every token"},
-    {"LIST", "", 0, 0, ROLE_MANAGE, 0, handle_list, "the key of every token"},
-    {"VERIFYALL", "[FIX]", 0, 1, ROLE_MANAGE, CHANGE, handle_verifyall, "open every stored value, tell the bad ones, delete them with FIX"},
+    {"STORE", "<json>", 1, 1, ROLE_MANAGE, BARRIER | JSON, handle_store, "store the data of a token"},
+    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, BARRIER | JSON, handle_issue, "make a token for the data, store it and tell it"},
+    {"DELETE", "<key>", 1, 1, ROLE_MANAGE, BARRIER, handle_delete, "revoke a token"},
+    {"DELETEALL", "", 0, 0, ROLE_MANAGE, BARRIER, handle_deleteall, "revoke every token"},
+    {"LIST", "", 0, 0, ROLE_MANAGE, BARRIER, handle_list, "the key of every token"},
+    {"VERIFYALL", "[FIX]", 0, 1, ROLE_MANAGE, BARRIER, handle_verifyall, "open every stored value, tell the bad ones, delete them with FIX"},
     {"STATS", "", 0, 0, ROLE_MANAGE, 0, handle_stats, "counters of this server"},
     {"PING", "[<text>]", 0, 1, ROLE_VERIFY, RESP, handle_ping, "PONG, or the text"},
     {"ECHO", "<text>", 1, 1, ROLE_VERIFY, RESP, handle_echo, "the text"},
@@ -90,7 +90,7 @@ void command_execute(struct connection *connection, struct input *input)
         return;
     }
     request->command = command;
-    request->change = (command->flags & CHANGE) != 0;
-    connection->changes += request->change;
+    request->barrier = (command->flags & BARRIER) != 0;
+    connection->barriers += request->barrier;
     command->handler(request, input->words + 1, input->n_words - 1);
 }

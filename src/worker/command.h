@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 enum command_flags {
-    COMMAND_CHANGE = 1, /* untagged requests behind it wait until it is answered */
+    COMMAND_BARRIER = 1, /* a change, or over all tokens: untagged requests behind it wait until it is answered */
     COMMAND_JSON = 2,   /* its one argument takes the rest of the line */
     COMMAND_RESP = 4,   /* what Redis clients say on connecting: known in RESP alone, not in HELP */
 };

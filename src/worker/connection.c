@@ -144,7 +144,7 @@ static size_t execute_one(struct connection *connection, const char *bytes, size
     case INPUT_NOTHING:
         return used;
     case INPUT_REQUEST:
-        if (input->tag[0] == '\0' && connection->changes > 0) {
+        if (input->tag[0] == '\0' && connection->barriers > 0) {
             connection->parked = true;
             return 0;
         }

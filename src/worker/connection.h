@@ -47,9 +47,9 @@ struct connection {
     bool unsettled, reading, writing;     /* on the list; events added */
     bool eof;                             /* the client has sent its last byte */
     bool ended;                           /* nothing more will be read: so, or because the worker stops */
-    bool parked;                          /* an untagged request waits for a change before it */
+    bool parked;                          /* an untagged request waits for a barrier before it */
     unsigned unanswered;                  /* requests begun and not freed: they hold the connection's memory */
-    unsigned changes;                     /* of these, changes under way */
+    unsigned barriers;                    /* of these, changes and requests over all tokens under way */
     struct request *streaming;            /* its answer is being written piece by piece; others wait */
     struct request *quit;                 /* waits for all the others */
     struct request_list untagged;         /* unanswered, in the order of their arrival */

@@ -114,7 +114,7 @@ static void answered(struct request *request)
 {
     struct connection *connection = request->connection;
     request->done = true;
-    connection->changes -= request->change;
+    connection->barriers -= request->barrier;
     if (connection->state == CONNECTION_CLOSED) {
         if (request->tag[0] == '\0')
             TAILQ_REMOVE(&connection->untagged, request, order);

@@ -21,7 +21,7 @@ struct request {
     struct connection *connection;
     const struct command *command; /* NULL when it was bad before a command was known */
     bool resp;
-    bool change;                 /* counted in connection->changes */
+    bool barrier;                /* counted in connection->barriers */
     bool done;                   /* answered, waiting for its turn */
     bool streams;                /* the answer comes from `keys`, below */
     char tag[INPUT_TAG_MAX + 1]; /* "": none */
