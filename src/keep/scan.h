@@ -31,15 +31,17 @@ enum { SCAN_MARK_DELETED = 0x80 };
 
 struct scan;
 
+/* What the scan asks of its owner: to take the result; to hear that a value was, or may have been, deleted; the seeded hash of
+ * a key. */
 typedef void scan_callback(void *argument, const struct scan_result *result);
-typedef void scan_changed(void *argument, const char key[TOKEN_PART_SIZE]); /* a single value was, or may have been, deleted */
+typedef void scan_changed(void *argument, const char key[TOKEN_PART_SIZE]);
 typedef uint64_t scan_hash(void *argument, const char key[TOKEN_PART_SIZE]);
 
 struct scan_settings {
     struct event_base *base;
     struct store *store;
     enum scan_work work;
-    scan_hash *hash;       /* the seeded hash of a key */
+    scan_hash *hash;
     scan_changed *changed; /* before the callback that tells of it */
     scan_callback *callback;
     void *argument;        /* for the three above */
