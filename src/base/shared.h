@@ -63,6 +63,13 @@ void shared_slot_use(struct shared *shared, unsigned index);
 /* Connections held on listener `listener` by all children. */
 uint32_t shared_listener_connections(const struct shared *shared, unsigned listener);
 
+/* Adds to a metric of the calling process' own slot. Nobody else writes it, so it takes no locked instruction. */
+static inline void shared_count(struct shared_slot *slot, enum metric metric, uint64_t n)
+{
+    _Atomic uint64_t *value = &slot->metrics[metric];
+    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
 /* Resets what a dead child held: its connections, its cache and whether it accepts. Metrics and redis_client stay for its successor. */
 void shared_slot_reset(struct shared_slot *slot);
 

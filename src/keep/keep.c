@@ -69,7 +69,7 @@ struct keep {
 
 static void count(const struct keep *keep, enum metric metric)
 {
-    atomic_fetch_add_explicit(&keep->slot->metrics[metric], 1, memory_order_relaxed);
+    shared_count(keep->slot, metric, 1);
 }
 
 static uint64_t hash_key(const struct keep *keep, const char *key)
@@ -264,7 +264,7 @@ static void flight_remember(const struct flight *flight, struct cache_entry *ent
     if (flight->generation != generation_now(keep->settings.shared, flight->hash))
         cache_entry_free(&entry);
     else if (entry->known)
-        atomic_fetch_add(&keep->slot->metrics[METRIC_CACHE_EVICTED], cache_insert(keep->known, entry));
+        shared_count(keep->slot, METRIC_CACHE_EVICTED, cache_insert(keep->known, entry));
     else
         cache_insert(keep->unknown, entry);
 }
@@ -368,7 +368,7 @@ static void survey_ended(void *argument, const struct scan_result *result)
     keep->waiting--;
     if (keep->survey.work == SCAN_DELETE) {
         generation_move_all(keep->settings.shared);
-        atomic_fetch_add(&keep->slot->metrics[METRIC_TOKENS_DELETED], kept.deleted);
+        shared_count(keep->slot, METRIC_TOKENS_DELETED, kept.deleted);
     }
     if (kept.result != STORE_DONE || keep->survey.work == SCAN_DELETE)
         keep_scan_done(keep, &kept.keys);

@@ -41,9 +41,7 @@ struct worker {
 /* Adds one to a metric of this worker. */
 static inline void worker_count(struct worker *worker, enum metric metric)
 {
-    _Atomic uint64_t *value = &worker->slot->metrics[metric];
-    /* Nobody else writes it, so it needs no locked instruction. */
-    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + 1, memory_order_relaxed);
+    shared_count(worker->slot, metric, 1);
 }
 
 /* Reads the clocks anew. */
