@@ -41,11 +41,11 @@ static void chunk_give(char *chunk)
         free(chunk);
 }
 
-static void memory_give(struct buffer *buffer)
+static void memory_give(const struct buffer *buffer)
 {
     if (buffer->capacity == BUFFER_CHUNK)
         chunk_give(buffer->data);
-    else
+    else if (buffer->capacity > 0)
         free(buffer->data);
 }
 

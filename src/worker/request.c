@@ -55,7 +55,8 @@ static void request_end(struct request *request)
     if (request->stream.keys != NULL)
         keep_scan_done(worker->keep, &request->stream.keys);
     buffer_free(&request->answer);
-    free(request->scopes);
+    if (request->scopes != NULL)
+        free(request->scopes);
     sodium_memzero(request, sizeof *request);
     TAILQ_INSERT_HEAD(&worker->spare, request, order);
     connection_unsettle(connection);
