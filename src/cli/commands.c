@@ -24,7 +24,7 @@ struct client {
     const struct options *options;
     char *const *arguments;
     size_t n_arguments;
-    struct connection *connection;
+    struct session *session;
 };
 
 /* Tells of a failure that is the client's own finding. */
@@ -36,7 +36,7 @@ static int client_fail(const struct client *client, const char *code, const char
 
 static int client_fail_exchange(const struct client *client, const struct failure *failure)
 {
-    bool uncertain = client->connection != NULL && (client->command->flags & COMMAND_CHANGES) != 0;
+    bool uncertain = client->session != NULL && (client->command->flags & COMMAND_CHANGES) != 0;
     output_failure(client->options->json, failure->code, failure->error.text,
                    uncertain ? "whether the change was made is not known" : NULL);
     return strcmp(failure->code, "usage") == 0 ? STATUS_USAGE : STATUS_NO_VERDICT;
@@ -113,7 +113,7 @@ static int client_show_no(const struct client *client, const struct answer *answ
 static int client_receive(struct client *client, struct answer *answer)
 {
     struct failure failure;
-    if (connection_receive(client->connection, answer, &failure) != 0)
+    if (session_receive(client->session, answer, &failure) != 0)
         return client_fail_exchange(client, &failure);
     switch (answer->class) {
     case ANSWER_OK:
@@ -130,7 +130,7 @@ static int client_receive(struct client *client, struct answer *answer)
 static int client_send(struct client *client, const char *line)
 {
     struct failure failure;
-    if (connection_send(client->connection, line, &failure) != 0)
+    if (session_send(client->session, line, &failure) != 0)
         return client_fail_exchange(client, &failure);
     return STATUS_YES;
 }
@@ -139,13 +139,13 @@ static int client_connect(struct client *client)
 {
     bool is_long = (client->command->flags & COMMAND_LONG) != 0;
     double seconds = client->options->timeout > 0 ? client->options->timeout : is_long ? TIMEOUT_LONG : TIMEOUT;
-    const struct connection_limits limits = {.timeout = clock_from_seconds(seconds), .patient = is_long};
+    const struct session_limits limits = {.timeout = clock_from_seconds(seconds), .patient = is_long};
     struct failure failure;
-    client->connection = connection_open(&client->options->target, &limits, &failure);
-    if (client->connection == NULL)
+    client->session = session_open(&client->options->target, &limits, &failure);
+    if (client->session == NULL)
         return client_fail_exchange(client, &failure);
     if (is_long)
-        connection_on_wait(client->connection, output_progress);
+        session_on_wait(client->session, output_progress);
     return STATUS_YES;
 }
 
@@ -310,7 +310,7 @@ static int run_issue(struct client *client)
 
 static bool confirmed(const struct client *client)
 {
-    const struct connection_target *target = &client->options->target;
+    const struct session_target *target = &client->options->target;
     fprintf(stderr, "This deletes every token that %s holds. Type yes to go on: ",
             target->server != NULL ? target->server : target->socket);
     char reply[8];
@@ -552,6 +552,6 @@ int command_run(const struct command *command, const struct options *options, ch
     };
     int status = command->run(&client);
     output_progress_clear();
-    connection_free(&client.connection);
+    session_free(&client.session);
     return status;
 }

@@ -3,7 +3,7 @@
 #ifndef TK_CLI_COMMANDS_H
 #define TK_CLI_COMMANDS_H
 
-#include "cli/connection.h"
+#include "cli/session.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,7 +17,7 @@ enum {
 };
 
 struct options {
-    struct connection_target target;
+    struct session_target target;
     bool json;
     double timeout; /* seconds; 0: the command's own */
     bool fix;

@@ -172,7 +172,7 @@ static int invocation_parse(struct invocation *invocation, int argc, char **argv
     return bad;
 }
 
-static int target_choose(struct connection_target *target, struct error *error)
+static int target_choose(struct session_target *target, struct error *error)
 {
     if (target->socket != NULL && target->server != NULL)
         return error_set(error, "--socket and --server exclude each other");

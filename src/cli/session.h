@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A connection to a server: sends a request line, receives its answer line by line; tokenkeep-protocol(7) has the format.
  * What comes from the server is not trusted. */
-#ifndef TK_CLI_CONNECTION_H
-#define TK_CLI_CONNECTION_H
+#ifndef TK_CLI_SESSION_H
+#define TK_CLI_SESSION_H
 
 #include "base/error.h"
 
@@ -13,12 +13,12 @@
 enum { ANSWER_LINE_MAX = 1024 * 1024 }; /* bytes of one line of an answer, LF included; longer ones are a failure */
 
 /* Where a server is: exactly one of the two is not NULL. */
-struct connection_target {
+struct session_target {
     const char *socket; /* path of a unix socket */
     const char *server; /* HOST:PORT, [IPv6 ADDRESS]:PORT */
 };
 
-struct connection_limits {
+struct session_limits {
     int64_t timeout; /* nanoseconds for connecting and for the whole answer of a request */
     bool patient;    /* the answer may take longer, as long as bytes keep coming */
 };
@@ -42,26 +42,26 @@ struct answer {
     size_t size;      /* of the text, which is terminated */
 };
 
-struct connection;
+struct session;
 
 /* Connects. NULL on failure. The caller frees the result; the target's strings must outlive it. */
-struct connection *connection_open(const struct connection_target *target, const struct connection_limits *limits,
+struct session *session_open(const struct session_target *target, const struct session_limits *limits,
                                    struct failure *failure) __attribute__((warn_unused_result));
 
 /* Has `waiting` called with the seconds since the request, about once a second while an answer is awaited. */
-void connection_on_wait(struct connection *connection, void (*waiting)(int64_t seconds));
+void session_on_wait(struct session *session, void (*waiting)(int64_t seconds));
 
 /* Sends a line (without its LF) and starts the clock of its answer. A server that has closed already is no failure here: it
- * may have said why, which connection_receive() will find. Returns 0, or -1. */
-int connection_send(struct connection *connection, const char *line, struct failure *failure)
+ * may have said why, which session_receive() will find. Returns 0, or -1. */
+int session_send(struct session *session, const char *line, struct failure *failure)
     __attribute__((warn_unused_result));
 
 /* Receives one line of the answer. `answer` is good until the next call. Returns 0, or -1 when there was none in time, the
  * server closed, or the line is not one of the protocol. */
-int connection_receive(struct connection *connection, struct answer *answer, struct failure *failure)
+int session_receive(struct session *session, struct answer *answer, struct failure *failure)
     __attribute__((warn_unused_result));
 
-/* Closes, wipes what was received, frees and sets to NULL; a NULL *connection is left alone. */
-void connection_free(struct connection **connection);
+/* Closes, wipes what was received, frees and sets to NULL; a NULL *session is left alone. */
+void session_free(struct session **session);
 
 #endif

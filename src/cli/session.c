@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A connection to a server. */
-#include "cli/connection.h"
+#include "cli/session.h"
 
 #include "base/clock.h"
 #include "base/utf8.h"
@@ -18,10 +18,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-struct connection {
+struct session {
     int fd;
     const char *name; /* the server's, for messages */
-    struct connection_limits limits;
+    struct session_limits limits;
     void (*waiting)(int64_t seconds);
     int64_t asked;    /* when the request was sent */
     int64_t deadline;
@@ -137,7 +137,7 @@ static int connect_tcp(const char *server, int64_t deadline, struct failure *fai
     return fd;
 }
 
-struct connection *connection_open(const struct connection_target *target, const struct connection_limits *limits,
+struct session *session_open(const struct session_target *target, const struct session_limits *limits,
                                    struct failure *failure)
 {
     int64_t deadline = clock_boot() + limits->timeout;
@@ -145,67 +145,67 @@ struct connection *connection_open(const struct connection_target *target, const
                                     : connect_unix(target->socket, deadline, failure);
     if (fd < 0)
         return NULL;
-    struct connection *connection = malloc(sizeof *connection);
-    if (connection == NULL) {
+    struct session *session = malloc(sizeof *session);
+    if (session == NULL) {
         close(fd);
         failure_set(failure, "internal", "out of memory");
         return NULL;
     }
-    connection->fd = fd;
-    connection->name = target->server != NULL ? target->server : target->socket;
-    connection->limits = *limits;
-    connection->waiting = NULL;
-    connection->asked = 0;
-    connection->deadline = deadline;
-    connection->start = connection->scanned = connection->end = 0;
-    return connection;
+    session->fd = fd;
+    session->name = target->server != NULL ? target->server : target->socket;
+    session->limits = *limits;
+    session->waiting = NULL;
+    session->asked = 0;
+    session->deadline = deadline;
+    session->start = session->scanned = session->end = 0;
+    return session;
 }
 
-void connection_on_wait(struct connection *connection, void (*waiting)(int64_t seconds))
+void session_on_wait(struct session *session, void (*waiting)(int64_t seconds))
 {
-    connection->waiting = waiting;
+    session->waiting = waiting;
 }
 
 /* Waits for the socket, telling the one who asked to be told. */
-static int connection_wait(struct connection *connection, short events, struct failure *failure)
+static int session_wait(struct session *session, short events, struct failure *failure)
 {
-    struct pollfd poller = {.fd = connection->fd, .events = events};
+    struct pollfd poller = {.fd = session->fd, .events = events};
     for (;;) {
-        int64_t now = clock_boot(), left = connection->deadline - now;
+        int64_t now = clock_boot(), left = session->deadline - now;
         if (left <= 0)
             return failure_set(failure, "timeout", "no answer from %s within %g seconds; --timeout gives it longer",
-                               connection->name, (double)connection->limits.timeout / (double)CLOCK_SECOND);
+                               session->name, (double)session->limits.timeout / (double)CLOCK_SECOND);
         int64_t slice = left < CLOCK_SECOND ? left : CLOCK_SECOND;
         int ready = poll(&poller, 1, (int)(slice / (CLOCK_SECOND / 1000)) + 1);
         if (ready > 0)
             return 0;
         if (ready < 0 && errno != EINTR)
-            return failure_set(failure, "internal", "cannot wait for %s: %s", connection->name, strerror(errno));
-        if (connection->waiting != NULL)
-            connection->waiting((clock_boot() - connection->asked) / CLOCK_SECOND);
+            return failure_set(failure, "internal", "cannot wait for %s: %s", session->name, strerror(errno));
+        if (session->waiting != NULL)
+            session->waiting((clock_boot() - session->asked) / CLOCK_SECOND);
     }
 }
 
-static int connection_write(struct connection *connection, const char *bytes, size_t size, struct failure *failure)
+static int session_write(struct session *session, const char *bytes, size_t size, struct failure *failure)
 {
     while (size > 0) {
-        ssize_t n = send(connection->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(session->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n >= 0) {
             bytes += n;
             size -= (size_t)n;
         } else if (errno == EPIPE || errno == ECONNRESET) {
             return 0;
         } else if (errno == EAGAIN) {
-            if (connection_wait(connection, POLLOUT, failure) != 0)
+            if (session_wait(session, POLLOUT, failure) != 0)
                 return -1;
         } else if (errno != EINTR) {
-            return failure_set(failure, "closed", "cannot send to %s: %s", connection->name, strerror(errno));
+            return failure_set(failure, "closed", "cannot send to %s: %s", session->name, strerror(errno));
         }
     }
     return 0;
 }
 
-int connection_send(struct connection *connection, const char *line, struct failure *failure)
+int session_send(struct session *session, const char *line, struct failure *failure)
 {
     size_t size = strlen(line);
     char *bytes = malloc(size + 1);
@@ -213,42 +213,42 @@ int connection_send(struct connection *connection, const char *line, struct fail
         return failure_set(failure, "internal", "out of memory");
     memcpy(bytes, line, size);
     bytes[size] = '\n';
-    connection->asked = clock_boot();
-    connection->deadline = connection->asked + connection->limits.timeout;
-    int result = connection_write(connection, bytes, size + 1, failure);
+    session->asked = clock_boot();
+    session->deadline = session->asked + session->limits.timeout;
+    int result = session_write(session, bytes, size + 1, failure);
     sodium_memzero(bytes, size + 1);
     free(bytes);
     return result;
 }
 
 /* Receives more bytes behind those that are there. */
-static int connection_fill(struct connection *connection, struct failure *failure)
+static int session_fill(struct session *session, struct failure *failure)
 {
-    size_t held = connection->end - connection->start;
-    if (connection->end == sizeof connection->buffer) {
-        if (held == sizeof connection->buffer)
+    size_t held = session->end - session->start;
+    if (session->end == sizeof session->buffer) {
+        if (held == sizeof session->buffer)
             return failure_set(failure, "protocol", "%s sent a line of more than %d bytes; is it tokenkeepd?",
-                               connection->name, ANSWER_LINE_MAX);
-        memmove(connection->buffer, connection->buffer + connection->start, held);
-        connection->scanned -= connection->start;
-        connection->start = 0;
-        connection->end = held;
+                               session->name, ANSWER_LINE_MAX);
+        memmove(session->buffer, session->buffer + session->start, held);
+        session->scanned -= session->start;
+        session->start = 0;
+        session->end = held;
     }
-    if (connection_wait(connection, POLLIN, failure) != 0)
+    if (session_wait(session, POLLIN, failure) != 0)
         return -1;
-    ssize_t n = recv(connection->fd, connection->buffer + connection->end, sizeof connection->buffer - connection->end,
+    ssize_t n = recv(session->fd, session->buffer + session->end, sizeof session->buffer - session->end,
                      MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     if (n < 0)
         return failure_set(failure, "closed", "the connection to %s was lost before the answer was whole: %s",
-                           connection->name, strerror(errno));
+                           session->name, strerror(errno));
     if (n == 0)
         return failure_set(failure, "closed", "%s closed the connection before the answer was whole; its log may say why",
-                           connection->name);
-    connection->end += (size_t)n;
-    if (connection->limits.patient)
-        connection->deadline = clock_boot() + connection->limits.timeout;
+                           session->name);
+    session->end += (size_t)n;
+    if (session->limits.patient)
+        session->deadline = clock_boot() + session->limits.timeout;
     return 0;
 }
 
@@ -292,29 +292,29 @@ static bool answer_parse(const char *line, size_t size, struct answer *answer)
     return false;
 }
 
-int connection_receive(struct connection *connection, struct answer *answer, struct failure *failure)
+int session_receive(struct session *session, struct answer *answer, struct failure *failure)
 {
     char *newline;
-    while ((newline = memchr(connection->buffer + connection->scanned, '\n', connection->end - connection->scanned)) == NULL) {
-        connection->scanned = connection->end;
-        if (connection_fill(connection, failure) != 0)
+    while ((newline = memchr(session->buffer + session->scanned, '\n', session->end - session->scanned)) == NULL) {
+        session->scanned = session->end;
+        if (session_fill(session, failure) != 0)
             return -1;
     }
-    const char *line = connection->buffer + connection->start;
+    const char *line = session->buffer + session->start;
     *newline = '\0';
-    connection->start = connection->scanned = (size_t)(newline + 1 - connection->buffer);
+    session->start = session->scanned = (size_t)(newline + 1 - session->buffer);
     if (!answer_parse(line, (size_t)(newline - line), answer))
         return failure_set(failure, "protocol", "%s sent an answer that is not of the protocol; is it tokenkeepd?",
-                           connection->name);
+                           session->name);
     return 0;
 }
 
-void connection_free(struct connection **connection)
+void session_free(struct session **session)
 {
-    if (*connection == NULL)
+    if (*session == NULL)
         return;
-    close((*connection)->fd);
-    sodium_memzero((*connection)->buffer, sizeof (*connection)->buffer);
-    free(*connection);
-    *connection = NULL;
+    close((*session)->fd);
+    sodium_memzero((*session)->buffer, sizeof (*session)->buffer);
+    free(*session);
+    *session = NULL;
 }
