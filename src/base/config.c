@@ -52,7 +52,7 @@ const struct config_option config_options[] = {
      "text", "how a line of the log is written"},
 
     {"listener", "address", TYPE_ADDRESS, IN_LISTENER(address, char *), 0, 0, NULL,
-     "(required)", "where clients connect"},
+     "(none, it is required)", "where clients connect"},
     {"listener", "role", TYPE_CHOICE, IN_LISTENER(role, unsigned), 0, 0, "verify|manage",
      "verify", "what clients of this listener may do"},
     {"listener", "mode", TYPE_MODE, IN_LISTENER(mode, mode_t), 0, 0777, NULL,

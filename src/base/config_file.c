@@ -125,8 +125,8 @@ static int slack_ended(struct loading *loading, cfg_t *section)
     return 0;
 }
 
-/* A script's title, and its options, which can have any name. The scanner has kept control characters out, but not those
- * of an environment variable. */
+/* A script's title, and its options, which can have any name. The scanner has kept control characters out, but not
+ * those of an environment variable. */
 static int check_script(struct loading *loading, cfg_t *section)
 {
     struct error reason;
@@ -272,6 +272,8 @@ static void unknown_option(struct loading *loading, unsigned line, const char *s
 }
 
 static void libconfuse_failed(cfg_t *section, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
+static void libconfuse_failed(cfg_t *section, const char *format, va_list arguments)
 {
     struct loading *loading = current;
     unsigned line = (unsigned)section->line;
@@ -284,7 +286,8 @@ static void libconfuse_failed(cfg_t *section, const char *format, va_list argume
         return;
     }
     if (strcmp(format, "found duplicate title '%s'") == 0) {
-        FAIL(loading, line, "a second section has the title \"%.64s\"; give each its own", va_arg(arguments, const char *));
+        const char *title = va_arg(arguments, const char *);
+        FAIL(loading, line, "a second section has the title \"%.64s\"; give each its own", title);
         return;
     }
     char text[128];

@@ -230,9 +230,10 @@ static int take_string(struct scanner *scanner)
             return FAIL(scanner, scanner->line,
                         "the string that begins on this line does not end on it; add the closing quote");
         if (*scanner->at == '\\') {
-            if (scanner->at[1] == '\0' || strchr("\\\"'$", scanner->at[1]) == NULL)
+            if (scanner->at[1] == '\0' || strchr(quote == '"' ? "\\\"$" : "\\'", scanner->at[1]) == NULL)
                 return FAIL(scanner, scanner->line,
-                            "a backslash in a string stands before a quote, a dollar or a backslash only");
+                            "a backslash in a string stands before %s only; write \\\\ for a backslash",
+                            quote == '"' ? "\", $ and \\" : "' and \\");
             scanner->at += 2;
         } else if (quote == '"' && scanner->at[0] == '$' && scanner->at[1] == '{') {
             if (skip_variable(scanner) != 0)

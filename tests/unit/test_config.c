@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/* The configuration: defaults, every option, what it warns of, the sample, and serving without a file. */
+#include "config_files.h"
+
+#include "base/config_text.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+static void defaults(void **state)
+{
+    (void)state;
+    struct config *config = load_good(LISTENER);
+    assert_string_equal(config->file, FILE_NAME);
+    assert_int_equal(config->workers, sysconf(_SC_NPROCESSORS_ONLN));
+    assert_null(config->user);
+    assert_string_equal(config->keyring, SYSCONFDIR "/tokenkeep/keyring");
+    assert_int_equal(config->log_level, LOG_LEVEL_INFO);
+    assert_int_equal(config->log_format, LOG_FORMAT_TEXT);
+    assert_int_equal(config->max_line, 65536);
+    assert_int_equal(config->max_inflight, 16384);
+    assert_true(config->idle_timeout == 600 && config->request_timeout == 10);
+    assert_true(config->write_timeout == 30 && config->drain_timeout == 30);
+    assert_int_equal(config->n_listeners, 1);
+    assert_int_equal(config->listeners[0].role, ROLE_VERIFY);
+    assert_int_equal(config->listeners[0].mode, 0660);
+    assert_null(config->listeners[0].owner);
+    assert_null(config->listeners[0].group);
+    assert_int_equal(config->listeners[0].max_connections, 20000);
+    assert_int_equal(config->redis.kind, CONFIG_REDIS_TCP);
+    assert_string_equal(config->redis.url, "redis://127.0.0.1:6379/0");
+    assert_string_equal(config->redis.host, "127.0.0.1");
+    assert_int_equal(config->redis.port, 6379);
+    assert_int_equal(config->redis.database, 0);
+    assert_string_equal(config->redis.prefix, "token:");
+    assert_null(config->redis.username);
+    assert_null(config->redis.password_file);
+    assert_true(config->redis.connect_timeout == 1 && config->redis.command_timeout == 2);
+    assert_int_equal(config->cache_bytes, 67108864);
+    assert_int_equal(config->cache_entries, 100000);
+    assert_int_equal(config->cache_negative_entries, 16384);
+    assert_true(config->cache_ttl == 5 && config->cache_negative_ttl == 1);
+    config_free(&config);
+    assert_null(config);
+}
+
+static void assert_listeners(const struct config *config)
+{
+    assert_int_equal(config->n_listeners, 3);
+    const struct config_listener *first = &config->listeners[0], *second = first + 1, *third = first + 2;
+    assert_string_equal(first->name, "first");
+    assert_string_equal(first->address, "*:1");
+    assert_int_equal(first->role, ROLE_VERIFY);
+    assert_int_equal(first->max_connections, 1);
+    assert_int_equal(first->line, 11);
+    assert_string_equal(second->name, "second");
+    assert_string_equal(second->address, "unix:/run/a.sock");
+    assert_int_equal(second->role, ROLE_MANAGE);
+    assert_int_equal(second->mode, 0600);
+    assert_string_equal(second->owner, "root");
+    assert_string_equal(second->group, "www-data");
+    assert_int_equal(second->line, 13);
+    assert_string_equal(third->address, "[::1]:2");
+    assert_int_equal(third->role, ROLE_MANAGE);
+}
+
+static void every_option(void **state)
+{
+    (void)state;
+    struct config *config = load_good(everything);
+    assert_int_equal(config->workers, 3);
+    assert_string_equal(config->user, "nobody");
+    assert_string_equal(config->keyring, in_folder("keys/ring"));
+    assert_int_equal(config->max_line, 256);
+    assert_int_equal(config->max_inflight, 1);
+    assert_true(config->idle_timeout == 0.001 && config->request_timeout == 2.5);
+    assert_true(config->write_timeout == 31536000 && config->drain_timeout == 7);
+    assert_int_equal(config->log_level, LOG_LEVEL_DEBUG);
+    assert_int_equal(config->log_format, LOG_FORMAT_JSON);
+    assert_listeners(config);
+    assert_string_equal(config->redis.host, "h.example.org");
+    assert_int_equal(config->redis.port, 7);
+    assert_int_equal(config->redis.database, 9);
+    assert_string_equal(config->redis.prefix, "a%{}'~");
+    assert_string_equal(config->redis.username, "b@b");
+    assert_string_equal(config->redis.password_file, "/etc/password");
+    assert_true(config->redis.connect_timeout == 0.25 && config->redis.command_timeout == 0.5);
+    assert_int_equal(config->cache_bytes, 0);
+    assert_int_equal(config->cache_entries, 7);
+    assert_int_equal(config->cache_negative_entries, 0);
+    assert_true(config->cache_ttl == 0 && config->cache_negative_ttl == 0);
+    config_free(&config);
+}
+
+static void variables(void **state)
+{
+    (void)state;
+    struct config *config =
+        load_good(LISTENER "workers = ${TK_TEST_WORKERS} keyring = \"/${TK_TEST_UNSET:-a b}/\\${x}\"\n"
+                           "user = 'a' # ${TK_TEST_UNSET}\nredis { prefix = '${TK_TEST_UNSET}' }");
+    assert_int_equal(config->workers, 7);
+    assert_string_equal(config->keyring, "/a b/${x}");
+    assert_string_equal(config->redis.prefix, "${TK_TEST_UNSET}");
+    config_free(&config);
+}
+
+/* A user in the URL, a URL without one after a default with a host, an empty prefix. */
+static void redis_variants(void **state)
+{
+    (void)state;
+    struct config *config = load_good(LISTENER "redis { password-file = pw url = \"redis://bob@h\" prefix = \"\" }");
+    assert_string_equal(config->redis.username, "bob");
+    assert_string_equal(config->redis.password_file, in_folder("pw"));
+    assert_string_equal(config->redis.prefix, "");
+    config_free(&config);
+    config = load_good(LISTENER "redis { url = private:/srv/tk }");
+    assert_int_equal(config->redis.kind, CONFIG_REDIS_PRIVATE);
+    assert_null(config->redis.host);
+    assert_string_equal(config->redis.directory, "/srv/tk");
+    assert_string_equal(config->redis.path, "/srv/tk/redis.sock");
+    config_free(&config);
+}
+
+/* Relative paths are taken from the folder of the file, however that is named. */
+static void folders(void **state)
+{
+    (void)state;
+    static const char text[] = LISTENER "keyring = ring redis { password-file = ../pw }";
+    assert_int_equal(mkdir("sub", 0700), 0);
+    write_file("sub/s.conf", text, sizeof text - 1);
+    char absolute[PATH_MAX + 300];
+    snprintf(absolute, sizeof absolute, "%s/sub/s.conf", here);
+    const char *paths[] = {"sub/s.conf", absolute};
+    for (size_t i = 0; i < 2; i++) {
+        struct config *config = config_load(paths[i], false, NULL);
+        assert_non_null(config);
+        assert_string_equal(config->keyring, in_folder("sub/ring"));
+        assert_string_equal(config->redis.password_file, in_folder("sub/../pw"));
+        config_free(&config);
+    }
+}
+
+/* Loads with warnings and returns what was logged, without the times. */
+static void logged(const char *text, bool warn, char *out, size_t size)
+{
+    struct error error;
+    write_file(FILE_NAME, text, strlen(text));
+    int saved = dup(STDERR_FILENO), captured = open("stderr", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    dup2(captured, STDERR_FILENO);
+    struct config *config = config_load(FILE_NAME, warn, &error);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    config_free(&config);
+    ssize_t n = pread(captured, out, size - 1, 0);
+    close(captured);
+    out[n < 0 ? 0 : n] = '\0';
+}
+
+static void warnings(void **state)
+{
+    (void)state;
+    static const char text[] = LISTENER "audit {\n}\nslack { webhook-file = /a }\nhook a { }\nhook\nb\n{\nc = d\n}\n";
+    static const char *const expected[] = {
+        FILE_NAME ":2: audit: this version writes no audit log; the section is checked and has no effect\n",
+        FILE_NAME ":4: slack: this version sends nothing to Slack; the section is checked and has no effect\n",
+        FILE_NAME ":5: hook: this version runs no hooks; the section is checked and has no effect\n",
+        FILE_NAME ":8: hook: this version runs no hooks; the section is checked and has no effect\n",
+    };
+    char lines[2048], *at = lines;
+    logged(text, true, lines, sizeof lines);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        char *found = strstr(at, expected[i]);
+        assert_non_null(found);
+        assert_null(memchr(at, '\n', (size_t)(found - at)));
+        at = found + strlen(expected[i]);
+    }
+    assert_string_equal(at, "");
+    logged(text, false, lines, sizeof lines);
+    assert_string_equal(lines, "");
+    logged("hook a { }", true, lines, sizeof lines);
+    assert_string_equal(lines, "");
+}
+
+/* Whether a line of the sample is an option or a brace that is commented out. Policies stay out: this version refuses
+ * them. */
+static bool is_commented_out(const char *line)
+{
+    char name[32];
+    int used = 0;
+    if (sscanf(line, "# %31[a-z-] =%n", name, &used) == 1 && used > 0)
+        return true;
+    if (sscanf(line, "#%31[a-z]", name) != 1)
+        return strncmp(line, "#}", 2) == 0;
+    return strchr(line, '{') != NULL && strcmp(name, "policy") != 0;
+}
+
+static char *uncomment(char *text)
+{
+    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        char *hash = line + strspn(line, " ");
+        *end = '\0';
+        if (is_commented_out(hash))
+            *hash = ' ';
+        *end = '\n';
+    }
+    return text;
+}
+
+static void sample_loads(void **state)
+{
+    (void)state;
+    char *text = calloc(1, CONFIG_TEXT_MAX);
+    char path[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/conf/tokenkeepd.conf", source);
+    FILE *file = fopen(path, "r");
+    assert_non_null(text);
+    assert_non_null(file);
+    assert_true(fread(text, 1, CONFIG_TEXT_MAX - 1, file) > 1000);
+    fclose(file);
+
+    struct config *config = load_good(text);
+    assert_int_equal(config->n_listeners, 2);
+    assert_null(config->user);
+    config_free(&config);
+
+    config = load_good(uncomment(text));
+    free(text);
+    assert_int_equal(config->workers, 4);
+    assert_string_equal(config->user, "tokenkeep");
+    assert_string_equal(config->redis.username, "tokenkeep");
+    assert_string_equal(config->listeners[1].owner, "root");
+    assert_true(config->cache_negative_ttl == 1);
+    config_free(&config);
+}
+
+static void assert_state_config(const char *directory, const char *name)
+{
+    struct error error = {""};
+    char expected[PATH_MAX + 300];
+    struct config *config = config_for_state(directory, NULL, &error);
+    assert_string_equal(error.text, "");
+    assert_non_null(config);
+    assert_null(config->file);
+    assert_int_equal(config->max_line, 65536);
+    assert_string_equal(config->redis.prefix, "token:");
+    assert_int_equal(config->redis.kind, CONFIG_REDIS_PRIVATE);
+    assert_string_equal(config->redis.directory, in_folder(name));
+    snprintf(expected, sizeof expected, "%s/keyring", in_folder(name));
+    assert_string_equal(config->keyring, expected);
+    snprintf(expected, sizeof expected, "%s/redis.sock", in_folder(name));
+    assert_string_equal(config->redis.path, expected);
+    snprintf(expected, sizeof expected, "unix:%s/admin.sock", in_folder(name));
+    assert_int_equal(config->n_listeners, 2);
+    assert_string_equal(config->listeners[0].name, "admin");
+    assert_string_equal(config->listeners[0].address, expected);
+    assert_int_equal(config->listeners[0].role, ROLE_MANAGE);
+    assert_int_equal(config->listeners[0].mode, 0600);
+    assert_string_equal(config->listeners[1].name, "public");
+    assert_string_equal(config->listeners[1].address, "127.0.0.1:7117");
+    assert_int_equal(config->listeners[1].role, ROLE_VERIFY);
+    config_free(&config);
+}
+
+static void state_folder(void **state)
+{
+    (void)state;
+    struct error error;
+    assert_state_config("not yet", "not yet");
+    assert_int_equal(access("not yet", F_OK), -1);
+    assert_int_equal(mkdir("there", 0700), 0);
+    assert_state_config("there/../there/", "there");
+
+    struct config *config = config_for_state("there", "*:9", &error);
+    assert_non_null(config);
+    assert_string_equal(config->listeners[1].address, "*:9");
+    config_free(&config);
+
+    assert_error(config_for_state("there", "9", &error), &error,
+                 "--listen: this is no address; give HOST:PORT, [IPV6]:PORT, *:PORT or unix:/PATH");
+    char admin[PATH_MAX + 300];
+    snprintf(admin, sizeof admin, "unix:%s/there/admin.sock", here);
+    assert_error(config_for_state("there", admin, &error), &error,
+                 "--listen: the address is taken by listener \"admin\"; give each its own");
+    assert_error(config_for_state("", NULL, &error), &error,
+                 "--state: the path is empty; give one, or leave the option out");
+    write_file("file", "", 0);
+    assert_error(config_for_state("file/x", NULL, &error), &error,
+                 "--state: the folder cannot be used: Not a directory");
+    assert_null(config_for_state("a23456789b123456789c123456789d123456789e123456789f123456789g123456789h123456789i1234",
+                                 NULL, &error));
+    assert_non_null(strstr(error.text, "--state: the path of the Redis socket has "));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(every_option),
+        cmocka_unit_test(variables),
+        cmocka_unit_test(redis_variants),
+        cmocka_unit_test(folders),
+        cmocka_unit_test(warnings),
+        cmocka_unit_test(sample_loads),
+        cmocka_unit_test(state_folder),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/* The configuration: every kind of error to the letter, and files that are cut, mangled or none. */
+#include "config_files.h"
+
+#include "base/config_text.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+/* Every text is t.conf; the error begins with "t.conf:" too. */
+static const struct {
+    const char *text, *error;
+} mistakes[] = {
+    /* Values */
+    {"workers = 0", "1: workers: \"0\" is out of range; give 1 to 256"},
+    {"workers = 257", "1: workers: \"257\" is out of range; give 1 to 256"},
+    {"workers = 18446744073709551617", "1: workers: \"18446744073709551617\" is out of range; give 1 to 256"},
+    {"workers = -1", "1: workers: \"-1\" is not a whole number; give 1 to 256"},
+    {"workers = 1.5", "1: workers: \"1.5\" is not a whole number; give 1 to 256"},
+    {"workers = 0x2", "1: workers: \"0x2\" is not a whole number; give 1 to 256"},
+    {"workers = \"\"", "1: workers: this is not a whole number; give 1 to 256"},
+    {"workers = \" 1\"", "1: workers: this is not a whole number; give 1 to 256"},
+    {"workers = \"redis://bob:hunter2@h\"", "1: workers: this is not a whole number; give 1 to 256"},
+    {"workers = a23456789b123456789c123456789d123456789e123456789f123456789g1234zzzz",
+     "1: workers: \"a23456789b123456789c123456789d123456789e123456789f123456789g1234\" is not a whole number; give 1 "
+     "to 256"},
+    {"max-line = 255", "1: max-line: \"255\" is out of range; give 256 to 1048576"},
+    {"max-line = 1048577", "1: max-line: \"1048577\" is out of range; give 256 to 1048576"},
+    {"max-inflight = 1000001", "1: max-inflight: \"1000001\" is out of range; give 1 to 1000000"},
+    {"idle-timeout = 0", "1: idle-timeout: \"0\" is out of range; give seconds from 0.001 to 31536000"},
+    {"request-timeout = 31536000.1",
+     "1: request-timeout: \"31536000.1\" is out of range; give seconds from 0.001 to 31536000"},
+    {"write-timeout = 1e3",
+     "1: write-timeout: \"1e3\" is not a time; give seconds from 0.001 to 31536000, such as 2 or 0.5"},
+    {"drain-timeout = 10s",
+     "1: drain-timeout: \"10s\" is not a time; give seconds from 0.001 to 31536000, such as 2 or 0.5"},
+    {"drain-timeout = .5",
+     "1: drain-timeout: \".5\" is not a time; give seconds from 0.001 to 31536000, such as 2 or 0.5"},
+    {"drain-timeout = 5.",
+     "1: drain-timeout: \"5.\" is not a time; give seconds from 0.001 to 31536000, such as 2 or 0.5"},
+    {"drain-timeout = nan",
+     "1: drain-timeout: \"nan\" is not a time; give seconds from 0.001 to 31536000, such as 2 or 0.5"},
+    {"user = \"\"", "1: user: this is no name of a user or group; give 1 to 32 letters, digits, '.', '_' and '-'"},
+    {"user = \"a b\"", "1: user: this is no name of a user or group; give 1 to 32 letters, digits, '.', '_' and '-'"},
+    {"keyring = \"\"", "1: keyring: the path is empty; give one, or leave the option out"},
+    {"log { level = loud }", "1: log.level: \"loud\" is none of error|warning|info|debug; give one of them"},
+    {"log { level = inf }", "1: log.level: \"inf\" is none of error|warning|info|debug; give one of them"},
+    {"log { level = \"error|warning\" }", "1: log.level: this is none of error|warning|info|debug; give one of them"},
+    {"log {\n level = info\n format = xml }", "3: log.format: \"xml\" is none of text|json; give one of them"},
+    {"cache { ttl = -1 }", "1: cache.ttl: \"-1\" is not a time; give seconds from 0 to 31536000, such as 2 or 0.5"},
+    {"cache { bytes = 1099511627777 }", "1: cache.bytes: \"1099511627777\" is out of range; give 0 to 1099511627776"},
+    {"cache { entries = 100000001 }", "1: cache.entries: \"100000001\" is out of range; give 0 to 100000000"},
+    {"audit { reads = maybe }", "1: audit.reads: \"maybe\" is neither true nor false; give one of them"},
+
+    /* Listeners */
+    {"", "1: listener: there is none; add listener \"NAME\" { address = \"127.0.0.1:7117\" }"},
+    {"workers = 1\n\n", "2: listener: there is none; add listener \"NAME\" { address = \"127.0.0.1:7117\" }"},
+    {"\nlistener a {\n}\n", "2: listener.address: it is missing; give HOST:PORT or unix:/PATH"},
+    {"listener a { role = verify }", "1: listener.address: it is missing; give HOST:PORT or unix:/PATH"},
+    {"listener a { address = 7117 }",
+     "1: listener.address: this is no address; give HOST:PORT, [IPV6]:PORT, *:PORT or unix:/PATH"},
+    {"listener a { address = 127.0.0.1:0 }",
+     "1: listener.address: there is no port from 1 to 65535; end the address in one, such as :7117"},
+    {"listener a { address = example.org:1 }",
+     "1: listener.address: the host is neither a numeric address (IPv6 in brackets), nor * for all, nor localhost; "
+     "names are not looked up here"},
+    {LISTENER "listener b { address = localhost:7117 }",
+     "2: listener.address: the address is taken by listener \"a\"; give each its own"},
+    {LISTENER "listener b { address = \"*:7117\" }",
+     "2: listener.address: the address is taken by listener \"a\"; give each its own"},
+    {LISTENER "listener \"a\" { address = 127.0.0.1:1 }", "2: a second section has the title \"a\"; give each its own"},
+    {"\nlistener a { role = manage\n address = 10.0.0.1:7117 }",
+     "2: listener.address: role = manage beyond loopback lets everybody who reaches the port issue and revoke tokens, "
+     "since clients cannot authenticate; give unix:/PATH or 127.0.0.1, or the role verify"},
+    {"listener a {\n address = 127.0.0.1:1\n mode = 0600\n}",
+     "3: listener.mode: a TCP listener has none; take it away, or give unix:/PATH as the address"},
+    {"listener a {\n owner = root\n address = 127.0.0.1:1\n}",
+     "2: listener.owner: a TCP listener has none; take it away, or give unix:/PATH as the address"},
+    {"listener a { group = adm address = 127.0.0.1:1 }",
+     "1: listener.group: a TCP listener has none; take it away, or give unix:/PATH as the address"},
+    {"listener a { mode = 0800 }",
+     "1: listener.mode: \"0800\" are no permissions; give octal digits up to 0777, such as 0660"},
+    {"listener a { mode = 1777 }",
+     "1: listener.mode: \"1777\" are no permissions; give octal digits up to 0777, such as 0660"},
+    {"listener a { role = admin }", "1: listener.role: \"admin\" is none of verify|manage; give one of them"},
+    {"listener a { max-connections = 0 }", "1: listener.max-connections: \"0\" is out of range; give 1 to 1000000"},
+    {"listener \"\" { }", "1: listener: the title is not a name: it has 0 bytes; give 1 to 64"},
+    {"listener \"a b\" { }",
+     "1: listener: the title is not a name: there is a space, a control character or one beyond ASCII in it; leave that "
+     "out"},
+    {"listener { }", "1: missing title for section 'listener'; options read NAME = VALUE, sections NAME { ... } or "
+                     "NAME \"TITLE\" { ... }"},
+
+    /* Redis */
+    {"redis { url = \"redis://bob:hunter2@h\" }",
+     "1: redis.url: there is a password in the URL, where others may see it; give the user in redis.username and the "
+     "password in a file of its own, redis.password-file"},
+    {"redis { url = redis://h/hunter2 }", "1: redis.url: the database is not a number from 0 to 65535"},
+    {"redis { url = rediss://h }", "1: redis.url: rediss is not in this version; give redis://, unix: or private:"},
+    {"redis { url = private:here }",
+     "1: redis.url: the folder of the private Redis is not absolute; give private:/FOLDER"},
+    {"redis {\n url = \"redis://bob@h\"\n username = bob }",
+     "3: redis.username: the user stands here and in redis.url; keep one of them"},
+    {"redis {\n username = bob\n url = \"redis://bob@h\" }",
+     "3: redis.url: the user stands in the URL and in redis.username; keep one of them"},
+    {"\nredis {\n username = bob }", "2: redis.password-file: it is missing; a user logs in with a password"},
+    {"redis { url = \"redis://bob@h\" }", "1: redis.password-file: it is missing; a user logs in with a password"},
+    {"redis { url = private:/a password-file = b }",
+     "1: redis: a private Redis has no users; take username and password-file away"},
+    {"redis { prefix = \"a b\" }",
+     "1: redis.prefix: there is a space, a control character or one beyond ASCII in it; leave that out"},
+    {"redis { prefix = \"\xc3\xa9\" }",
+     "1: redis.prefix: there is a space, a control character or one beyond ASCII in it; leave that out"},
+    {"redis { prefix = a23456789b123456789c123456789d123456789e123456789f123456789g12345 }",
+     "1: redis.prefix: it has 65 bytes; give 0 to 64"},
+    {"redis { username = \"\" }", "1: redis.username: it has 0 bytes; give 1 to 128"},
+    {"redis { password-file = \"\" }", "1: redis.password-file: the path is empty; give one, or leave the option out"},
+
+    /* Names that there are not */
+    {"worker = 3", "1: worker: there is no such option or section; known are workers, user, keyring, max-line, "
+                   "max-inflight, idle-timeout, request-timeout, write-timeout, drain-timeout, log, listener, redis, "
+                   "cache, audit, slack, policy, hook"},
+    {"cache {\n stale-on-error = 5 }",
+     "2: cache.stale-on-error: there is no such option; known are bytes, entries, negative-entries, ttl, negative-ttl"},
+    {"redis { min-replicas-acked = 1 }", "1: redis.min-replicas-acked: there is no such option; known are url, prefix, "
+                                         "username, password-file, connect-timeout, command-timeout"},
+    {"log { ../hunter2 = 1 }", "1: log.(not a name): there is no such option; known are level, format"},
+    {"\nprefix = a", "2: prefix: there is no such option or section; known are workers, user, keyring, max-line, "
+                     "max-inflight, idle-timeout, request-timeout, write-timeout, drain-timeout, log, listener, redis, "
+                     "cache, audit, slack, policy, hook"},
+    {"log { workers = 1 }", "1: log.workers: there is no such option; known are level, format"},
+    {"/* one */ /* two\n */\nlog { a = 1 }", "3: log.a: there is no such option; known are level, format"},
+
+    /* What this version does not have */
+    {LISTENER "policy \"p.lua\" {\n}", "2: policy: this version has no policies, and refuses to start rather than run "
+                                       "without one; take the section away to accept that"},
+    {"audit {\n mode = required }",
+     "2: audit.mode: this version has no audit log, and refuses to start rather than run "
+     "without one that is required; give best-effort to accept that"},
+    {"hook \"\" { }",
+     "1: hook: the title is not the file of a script: the path is empty; give one, or leave the option out"},
+
+    /* What libConfuse would take without a word */
+    {"workers = 1\nworkers = 1", "2: workers: it stands here for the second time, the first is on line 1; keep one"},
+    {"log { level = info\nformat = text\nlevel = info }",
+     "3: log.level: it stands here for the second time, the first is on line 1; keep one"},
+    {"listener a { address = 127.0.0.1:1 address = 127.0.0.1:2 }",
+     "1: listener.address: it stands here for the second time, the first is on line 1; keep one"},
+    {"hook a { k = 1\nk = 2 }", "2: hook.k: it stands here for the second time, the first is on line 1; keep one"},
+    {"log { }\n\nlog { }", "3: log: it stands here for the second time, the first is on line 1; keep one"},
+    {"hook a { }\nhook a { }", "2: a second section has the title \"a\"; give each its own"},
+    {LISTENER "log {\n", "2: the file ends inside of section log, which opens on line 2; close it with }"},
+    {LISTENER "log {\n level = info\n",
+     "3: the file ends inside of section log, which opens on line 2; close it with }"},
+    {LISTENER "/* } \n\n", "2: the comment that begins here with /* does not end; close it with */"},
+    {LISTENER "user = \"a\nworkers = 1",
+     "2: the string that begins on this line does not end on it; add the closing quote"},
+    {"user = 'a", "1: the string that begins on this line does not end on it; add the closing quote"},
+    {"\nuser = ${TK_TEST_UNSET}",
+     "2: the variable TK_TEST_UNSET is not set in the environment; set it, or give ${NAME:-DEFAULT}"},
+    {"\nuser = \"a${TK_TEST_UNSET}\"",
+     "2: the variable TK_TEST_UNSET is not set in the environment; set it, or give ${NAME:-DEFAULT}"},
+    {"user = \"${}\"", "1: this is no variable; write ${NAME} or ${NAME:-DEFAULT}"},
+    {"user = \"${TK\n}\"", "1: this is no variable; write ${NAME} or ${NAME:-DEFAULT}"},
+    {"user = ${TK_TEST:+a}", "1: this is no variable; write ${NAME} or ${NAME:-DEFAULT}"},
+    {"hook a { b = \"${TK_TEST_CONTROL}\" }", "1: hook.b: there is a control character in the value"},
+    {"keyring = ${TK_TEST_CONTROL}", "1: keyring: there is a control character in the path"},
+    {"user = \"a\\x41\"", "1: a backslash in a string stands before \", $ and \\ only; write \\\\ for a backslash"},
+    {"user = \"a\\0\"", "1: a backslash in a string stands before \", $ and \\ only; write \\\\ for a backslash"},
+    {"user = 'a\\\"'", "1: a backslash in a string stands before ' and \\ only; write \\\\ for a backslash"},
+    {"workers = 4 + 5", "1: there is a character here that cannot stand outside of quotes"},
+    {"redis|url = a", "1: there is a character here that cannot stand outside of quotes"},
+    {"\"redis|url\" = a", "1: the name of an option or section stands in quotes; write it without"},
+    {"\"log\" { }", "1: the name of an option or section stands in quotes; write it without"},
+    {"user = a\rworkers = 1", "1: there is a control character (byte 13) here; a configuration is text"},
+    {"\n# \x1b[31m", "2: there is a control character (byte 27) here; a configuration is text"},
+    {"\n\n# \xff", "3: there is a byte here that is not UTF-8; a configuration is text"},
+
+    /* Grammar */
+    {"log {\n cache { } }", "2: a section opens inside of section log, which opens on line 1; close that first with }"},
+    {"\n}", "2: a closing brace stands here and no section is open"},
+    {"{ }", "1: an opening brace stands here without the name of a section"},
+    {"user = { a }", "1: an opening brace stands here without the name of a section"},
+    {"\nworkers 4", "2: missing equal sign after option 'workers'; options read NAME = VALUE, sections NAME { ... } or "
+                    "NAME \"TITLE\" { ... }"},
+    {"workers =",
+     "1: premature end of file; options read NAME = VALUE, sections NAME { ... } or NAME \"TITLE\" { ... }"},
+    {"= 4", "1: unexpected token '='; options read NAME = VALUE, sections NAME { ... } or NAME \"TITLE\" { ... }"},
+    {"log = 4", "1: missing opening brace for section 'log'; options read NAME = VALUE, sections NAME { ... } or NAME "
+                "\"TITLE\" { ... }"},
+    {"log a { }", "1: missing opening brace for section 'log'; options read NAME = VALUE, sections NAME { ... } or "
+                  "NAME \"TITLE\" { ... }"},
+};
+
+/* Standard error stays empty meanwhile: what libConfuse has to say comes through the error. */
+static void every_mistake(void **state)
+{
+    (void)state;
+    int saved = dup(STDERR_FILENO), captured = open("stderr", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    assert_true(saved >= 0 && captured >= 0);
+    dup2(captured, STDERR_FILENO);
+    struct error errors[sizeof mistakes / sizeof *mistakes];
+    struct config *configs[sizeof mistakes / sizeof *mistakes];
+    for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++)
+        configs[i] = load(mistakes[i].text, &errors[i]);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    struct stat status;
+    assert_int_equal(fstat(captured, &status), 0);
+    close(captured);
+    assert_int_equal(status.st_size, 0);
+
+    for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
+        char expected[ERROR_TEXT_SIZE];
+        snprintf(expected, sizeof expected, FILE_NAME ":%s", mistakes[i].error);
+        assert_error(configs[i], &errors[i], expected);
+    }
+}
+
+/* `before`, the pattern `times` times with the number of the time in place of each %, `after`. */
+static char *repeat(const char *before, const char *pattern, int times, const char *after)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    fputs(before, out);
+    for (int i = 1; i <= times; i++)
+        for (const char *c = pattern; *c != '\0'; c++)
+            *c == '%' ? fprintf(out, "%d", i) : fputc(*c, out);
+    fputs(after, out);
+    fclose(out);
+    return text;
+}
+
+static void assert_bound(const char *before, const char *pattern, int most, const char *after, const char *expected)
+{
+    struct error error;
+    char *text = repeat(before, pattern, most, after);
+    struct config *config = load_good(text);
+    config_free(&config);
+    free(text);
+    text = repeat(before, pattern, most + 1, after);
+    config = load(text, &error);
+    free(text);
+    assert_error(config, &error, expected);
+}
+
+static void bounds(void **state)
+{
+    (void)state;
+    assert_bound("", "listener l% { address = 127.0.0.1:% }\n", 16, "",
+                 FILE_NAME ":17: listener: there are more than 16 listeners");
+    assert_bound(LISTENER, "hook h% { }\n", 127, "", FILE_NAME ":129: there are more than 128 sections");
+    assert_bound(LISTENER "hook h {\n", "o% = 1\n", 256, "}",
+                 FILE_NAME ":259: there are more than 256 options in one section");
+}
+
+static void file_of_size(size_t size, struct error *error, bool loads)
+{
+    char *bytes = malloc(size);
+    assert_non_null(bytes);
+    memset(bytes, ' ', size);
+    memcpy(bytes, LISTENER, strlen(LISTENER));
+    write_file(FILE_NAME, bytes, size);
+    free(bytes);
+    struct config *config = config_load(FILE_NAME, false, error);
+    assert_int_equal(config != NULL, loads);
+    config_free(&config);
+}
+
+static void strange_files(void **state)
+{
+    (void)state;
+    struct error error;
+    assert_error(config_load("none.conf", false, &error), &error,
+                 "none.conf:1: the file cannot be opened: No such file or directory");
+    assert_error(config_load(".", false, &error), &error,
+                 ".:1: this is not a file but a folder or a device; give the path of a file");
+    assert_error(config_load("/dev/null", false, &error), &error,
+                 "/dev/null:1: this is not a file but a folder or a device; give the path of a file");
+    assert_int_equal(mkfifo("fifo", 0600), 0);
+    assert_error(config_load("fifo", false, &error), &error,
+                 "fifo:1: this is not a file but a folder or a device; give the path of a file");
+    write_file(FILE_NAME, LISTENER "\n#\0\n", sizeof LISTENER "\n#\0\n" - 1);
+    assert_error(config_load(FILE_NAME, false, &error), &error,
+                 FILE_NAME ":3: there is a control character (byte 0) here; a configuration is text");
+    write_file(FILE_NAME, "\177ELF\2\1", 6);
+    assert_error(config_load(FILE_NAME, false, &error), &error,
+                 FILE_NAME ":1: there is a control character (byte 127) here; a configuration is text");
+    file_of_size(CONFIG_TEXT_MAX, &error, true);
+    file_of_size(CONFIG_TEXT_MAX + 1, &error, false);
+    assert_string_equal(error.text,
+                        FILE_NAME ":1: the file is larger than 1048576 bytes; this cannot be a configuration");
+}
+
+static void unreadable_file(void **state)
+{
+    (void)state;
+    if (geteuid() == 0)
+        skip(); /* root reads everything */
+    struct error error;
+    write_file("secret.conf", "", 0);
+    assert_int_equal(chmod("secret.conf", 0), 0);
+    assert_error(config_load("secret.conf", false, &error), &error,
+                 "secret.conf:1: the file cannot be opened: Permission denied");
+}
+
+/* No brace in here but those of sections, so that counting them says where a cut is. */
+static const char whole[] = "workers = 3\n" LISTENER "log { level = \"debug\" } # comment\n"
+                            "listener \"admin\" {\n"
+                            "    address = \"unix:/run/a.sock\"\n"
+                            "    role = \"manage\" /* all of it */\n"
+                            "}\n"
+                            "redis { url = \"redis://bob@127.0.0.1\" password-file = 'pw' }\n"
+                            "hook audit.lua { a = \"${TK_TEST_WORKERS:-b}\" }\n"
+                            "cache { ttl = 0.5 }\n";
+
+static int depth(const char *text, size_t size)
+{
+    int open = 0;
+    for (size_t i = 0; i < size; i++) {
+        bool of_variable = text[i] == '{' && text[i - 1] == '$';
+        if (text[i] == '{' && !of_variable)
+            open++;
+        if (text[i] == '}' && (i < 10 || memcmp(text + i - 3, ":-b", 3) != 0))
+            open--;
+    }
+    return open;
+}
+
+static void every_cut(void **state)
+{
+    (void)state;
+    size_t loaded = 0, inside = 0;
+    assert_int_equal(depth(whole, sizeof whole - 1), 0);
+    for (size_t size = 0; size < sizeof whole; size++) {
+        struct error error = {""};
+        write_file(FILE_NAME, whole, size);
+        struct config *config = config_load(FILE_NAME, false, &error);
+        bool is_inside = depth(whole, size) != 0;
+        inside += is_inside;
+        loaded += config != NULL;
+        assert_false(is_inside && config != NULL);
+        assert_int_equal(error.text[0] == '\0', config != NULL);
+        config_free(&config);
+    }
+    assert_true(inside > 100 && loaded > 20);
+}
+
+/* Bytes changed at random, the same ones each time. */
+static void random_flips(void **state)
+{
+    (void)state;
+    unsigned seed = 20261123;
+    size_t loaded = 0;
+    for (int round = 0; round < 2000; round++) {
+        char text[sizeof everything];
+        memcpy(text, everything, sizeof text);
+        for (int flips = rand_r(&seed) % 4; flips >= 0; flips--)
+            text[(size_t)rand_r(&seed) % (sizeof text - 1)] = (char)(rand_r(&seed) % 256);
+        struct error error = {""};
+        write_file(FILE_NAME, text, sizeof text - 1);
+        struct config *config = config_load(FILE_NAME, false, &error);
+        loaded += config != NULL;
+        if (config == NULL)
+            assert_memory_equal(error.text, FILE_NAME ":", sizeof FILE_NAME);
+        config_free(&config);
+    }
+    assert_true(loaded > 0 && loaded < 1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_mistake),
+        cmocka_unit_test(bounds),
+        cmocka_unit_test(strange_files),
+        cmocka_unit_test(unreadable_file),
+        cmocka_unit_test(every_cut),
+        cmocka_unit_test(random_flips),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
