@@ -57,8 +57,7 @@ int argument_check(const char *name, const char *word, size_t size, struct error
     if (size == 0)
         return error_set(error, "%s is empty", name);
     if (word[0] == '/')
-        return error_set(error, "%s looks like a file's name; to read it from a file, give - and redirect standard input",
-                         name);
+        return error_set(error, "%s looks like a file's name; to read a file, give - and redirect stdin", name);
     for (size_t i = 0; i < size; i++)
         if (word[i] <= ' ' || word[i] > '~')
             return error_set(error, "%s must be one word of printable ASCII characters", name);

@@ -17,7 +17,7 @@
 #define TIMEOUT 30.0       /* seconds */
 #define TIMEOUT_LONG 600.0 /* of silence */
 
-enum { ITEMS_MAX = 10000000 }; /* lines of an answer that are held in memory: a server that never ends is none of ours */
+enum { ITEMS_MAX = 10000000 }; /* lines of an answer that are held in memory: a hostile one may never end */
 
 struct client {
     const struct command *command;
@@ -25,6 +25,7 @@ struct client {
     char *const *arguments;
     size_t n_arguments;
     struct session *session;
+    json_int_t deleted; /* bad values that verify-all --fix has seen deleted */
 };
 
 /* Tells of a failure that is the client's own finding. */
@@ -100,7 +101,7 @@ static int client_show_no(const struct client *client, const struct answer *answ
     fprintf(stderr, "tokenkeep: %s: NO %s: %s%s%s\n", client->command->name, reason, no_meaning(reason),
             detail == NULL ? "" : ": ", detail == NULL ? "" : detail);
     if (client->options->json) {
-        json_t *no = json_pack("{s:b,s:s}", client->command->no, 0, "reason", reason);
+        json_t *no = json_pack("{s:b,s:o}", client->command->no, 0, "reason", output_json_text(reason));
         if (detail != NULL)
             json_object_set_new(no, "detail", json_string(detail));
         if (client_print(client, no) != STATUS_YES)
@@ -217,7 +218,7 @@ static int client_ask_one(struct client *client, struct answer *answer)
 }
 
 /* Takes an item of an answer; false when it is not of the kind that the command has. */
-typedef bool item_function(const struct client *client, const char *item, json_t *collected);
+typedef bool item_function(struct client *client, const char *item, json_t *collected);
 
 /* Receives an answer of items, each of which goes to `take` with `collected`, up to its OK. */
 static int client_collect(struct client *client, item_function *take, json_t *collected, struct answer *answer)
@@ -341,7 +342,7 @@ static int run_delete_all(struct client *client)
     return STATUS_YES;
 }
 
-static bool take_key(const struct client *client, const char *item, json_t *collected)
+static bool take_key(struct client *client, const char *item, json_t *collected)
 {
     (void)client;
     if (!argument_is_key(item))
@@ -369,33 +370,21 @@ static int run_list(struct client *client)
     return status;
 }
 
-/* A bad value: `<key> <what is wrong>`. */
-static bool take_bad_value(const struct client *client, const char *item, json_t *collected)
+/* A bad value: `<key> <what is wrong>`, and "; deleted" behind it when it is no more. */
+static bool take_bad_value(struct client *client, const char *item, json_t *collected)
 {
+    static const char mark[] = "; deleted";
     const char *space = strchr(item, ' ');
     if (space == NULL)
         return false;
-    if (client->options->json)
-        return json_array_append_new(collected, json_pack("{s:s%,s:s}", "key", item, (size_t)(space - item),
-                                                          "problem", space + 1)) == 0;
-    puts(item);
-    return true;
-}
-
-static bool take_nothing(const struct client *client, const char *item, json_t *collected)
-{
-    (void)client, (void)item, (void)collected;
-    return true;
-}
-
-/* Receives the answer of a pass over all values: counts[0] were checked, counts[1] of them are bad. */
-static int verify_pass(struct client *client, item_function *take, json_t *values, json_int_t counts[2])
-{
-    struct answer answer;
-    int status = client_collect(client, take, values, &answer);
-    if (status == STATUS_YES && !counts_parse(answer.text, counts, 2))
-        return client_fail_answer(client);
-    return status;
+    size_t size = strlen(space + 1);
+    bool deleted = size >= sizeof mark - 1 && strcmp(space + 1 + size - (sizeof mark - 1), mark) == 0;
+    client->deleted += deleted;
+    if (!client->options->json)
+        return puts(item) >= 0;
+    json_t *value = json_pack("{s:s%,s:s%,s:b}", "key", item, (size_t)(space - item), "problem", space + 1,
+                              deleted ? size - (sizeof mark - 1) : size, "deleted", deleted);
+    return json_array_append_new(collected, value) == 0;
 }
 
 static int verify_show(const struct client *client, json_t *values, const json_int_t counts[2], json_int_t remaining)
@@ -403,35 +392,32 @@ static int verify_show(const struct client *client, json_t *values, const json_i
     output_progress_clear();
     int status = STATUS_YES;
     if (client->options->json)
-        status = client_print(client, json_pack("{s:I,s:I,s:I,s:O}", "checked", counts[0], "bad", counts[1], "remaining",
-                                                remaining, "values", values));
+        status = client_print(client, json_pack("{s:I,s:I,s:I,s:O}", "checked", counts[0], "bad", counts[1],
+                                                "remaining", remaining, "values", values));
     else
         printf("checked %" JSON_INTEGER_FORMAT ", bad %" JSON_INTEGER_FORMAT ", remaining %" JSON_INTEGER_FORMAT "\n",
                counts[0], counts[1], remaining);
     return status == STATUS_YES && remaining > 0 ? STATUS_NO : status;
 }
 
-/* What --fix left cannot be told from its own answer: a second pass looks. */
 static int run_verify_all(struct client *client)
 {
-    json_int_t counts[2] = {0, 0}, after[2] = {0, 0};
+    struct answer answer;
+    json_int_t counts[2];
     json_t *values = client->options->json ? json_array() : NULL;
     int status = client_ask(client);
     if (status == STATUS_YES)
-        status = verify_pass(client, take_bad_value, values, counts);
-    bool again = status == STATUS_YES && client->options->fix && counts[1] > 0;
-    if (again)
-        status = client_send(client, client->command->verb);
-    if (again && status == STATUS_YES)
-        status = verify_pass(client, take_nothing, NULL, after);
+        status = client_collect(client, take_bad_value, values, &answer);
+    if (status == STATUS_YES && (!counts_parse(answer.text, counts, 2) || counts[1] < client->deleted))
+        status = client_fail_answer(client);
     if (status == STATUS_YES)
-        status = verify_show(client, values, counts, client->options->fix ? after[1] : counts[1]);
+        status = verify_show(client, values, counts, counts[1] - client->deleted);
     json_decref(values);
     return status;
 }
 
 /* A figure: `<name> <value>`. */
-static bool take_figure(const struct client *client, const char *item, json_t *collected)
+static bool take_figure(struct client *client, const char *item, json_t *collected)
 {
     (void)client;
     const char *space = strchr(item, ' ');
@@ -542,7 +528,8 @@ const struct command *command_find(const char *name)
     return NULL;
 }
 
-int command_run(const struct command *command, const struct options *options, char *const *arguments, size_t n_arguments)
+int command_run(const struct command *command, const struct options *options, char *const *arguments,
+                size_t n_arguments)
 {
     struct client client = {
         .command = command,

@@ -53,7 +53,7 @@ extern const struct command commands[];
 const struct command *command_find(const char *name);
 
 /* Runs a command with its arguments, whose number has been checked, and returns the exit status. */
-int command_run(const struct command *command, const struct options *options, char *const *arguments, size_t n_arguments)
-    __attribute__((warn_unused_result));
+int command_run(const struct command *command, const struct options *options, char *const *arguments,
+                size_t n_arguments) __attribute__((warn_unused_result));
 
 #endif

@@ -17,8 +17,8 @@ json_t *output_json_text(const char *text);
  * {"error":{"code":...,"message":...}} on standard output. */
 void output_failure(bool json, const char *code, const char *message, const char *hint);
 
-/* Prints a line on standard error, where it is a terminal, in place of the last one of its kind: work has gone on for so
- * many seconds. */
+/* Prints a line on standard error, where it is a terminal, in place of the last one of its kind: work has gone on for
+ * so many seconds. */
 void output_progress(int64_t seconds);
 
 /* Takes that line away again, when there is one. */

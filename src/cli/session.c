@@ -120,7 +120,7 @@ static int connect_tcp(const char *server, int64_t deadline, struct failure *fai
     char host[256];
     const char *port;
     if (server_split(server, host, sizeof host, &port) != 0)
-        return failure_set(failure, "usage", "--server takes HOST:PORT or [IPv6 ADDRESS]:PORT, for example 127.0.0.1:7117");
+        return failure_set(failure, "usage", "--server takes HOST:PORT or [IPv6 ADDRESS]:PORT, as in 127.0.0.1:7117");
     const struct addrinfo wanted = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     int result = getaddrinfo(host, port, &wanted, &found);
@@ -244,7 +244,7 @@ static int session_fill(struct session *session, struct failure *failure)
         return failure_set(failure, "closed", "the connection to %s was lost before the answer was whole: %s",
                            session->name, strerror(errno));
     if (n == 0)
-        return failure_set(failure, "closed", "%s closed the connection before the answer was whole; its log may say why",
+        return failure_set(failure, "closed", "%s closed the connection before the answer was whole; see its log",
                            session->name);
     session->end += (size_t)n;
     if (session->limits.patient)
@@ -294,15 +294,15 @@ static bool answer_parse(const char *line, size_t size, struct answer *answer)
 
 int session_receive(struct session *session, struct answer *answer, struct failure *failure)
 {
-    char *newline;
-    while ((newline = memchr(session->buffer + session->scanned, '\n', session->end - session->scanned)) == NULL) {
+    char *newline, *buffer = session->buffer;
+    while ((newline = memchr(buffer + session->scanned, '\n', session->end - session->scanned)) == NULL) {
         session->scanned = session->end;
         if (session_fill(session, failure) != 0)
             return -1;
     }
-    const char *line = session->buffer + session->start;
+    const char *line = buffer + session->start;
     *newline = '\0';
-    session->start = session->scanned = (size_t)(newline + 1 - session->buffer);
+    session->start = session->scanned = (size_t)(newline + 1 - buffer);
     if (!answer_parse(line, (size_t)(newline - line), answer))
         return failure_set(failure, "protocol", "%s sent an answer that is not of the protocol; is it tokenkeepd?",
                            session->name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A connection to a server: sends a request line, receives its answer line by line; tokenkeep-protocol(7) has the format.
- * What comes from the server is not trusted. */
+/* A connection to a server: sends a request line, receives its answer line by line; tokenkeep-protocol(7) has the
+ * format. What comes from the server is not trusted. */
 #ifndef TK_CLI_SESSION_H
 #define TK_CLI_SESSION_H
 
@@ -51,13 +51,13 @@ struct session *session_open(const struct session_target *target, const struct s
 /* Has `waiting` called with the seconds since the request, about once a second while an answer is awaited. */
 void session_on_wait(struct session *session, void (*waiting)(int64_t seconds));
 
-/* Sends a line (without its LF) and starts the clock of its answer. A server that has closed already is no failure here: it
- * may have said why, which session_receive() will find. Returns 0, or -1. */
+/* Sends a line (without its LF) and starts the clock of its answer. A server that has closed already is no failure
+ * here: it may have said why, which session_receive() will find. Returns 0, or -1. */
 int session_send(struct session *session, const char *line, struct failure *failure)
     __attribute__((warn_unused_result));
 
-/* Receives one line of the answer. `answer` is good until the next call. Returns 0, or -1 when there was none in time, the
- * server closed, or the line is not one of the protocol. */
+/* Receives one line of the answer. `answer` is good until the next call. Returns 0, or -1 when there was none in time,
+ * the server closed, or the line is not one of the protocol. */
 int session_receive(struct session *session, struct answer *answer, struct failure *failure)
     __attribute__((warn_unused_result));
 

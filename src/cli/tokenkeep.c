@@ -47,7 +47,8 @@ struct invocation {
 
 static void print_usage(FILE *out)
 {
-    fputs("usage: tokenkeep [--socket PATH | --server HOST:PORT] [--json] [--timeout SECONDS] COMMAND [ARGUMENT ...]\n", out);
+    fputs("usage: tokenkeep [--socket PATH | --server HOST:PORT] [--json] [--timeout SECONDS] COMMAND [ARGUMENT ...]\n",
+          out);
 }
 
 static void print_commands(FILE *out)
@@ -78,9 +79,13 @@ static int help_show(void)
 
 static int help_show_command(const struct command *command)
 {
-    printf("usage: tokenkeep [OPTION ...] %s%s%s%s%s", command->name, (command->flags & COMMAND_FIX) != 0 ? " [--fix]" : "",
-           (command->flags & COMMAND_YES) != 0 ? " [--yes]" : "", command->first != NULL ? " " : "",
-           command->first != NULL ? command->first : "");
+    printf("usage: tokenkeep [OPTION ...] %s", command->name);
+    if ((command->flags & COMMAND_FIX) != 0)
+        printf(" [--fix]");
+    if ((command->flags & COMMAND_YES) != 0)
+        printf(" [--yes]");
+    if (command->first != NULL)
+        printf(" %s", command->first);
     if (command->rest != NULL)
         printf(" [%s ...]", command->rest);
     printf("\n\n%s\n", command->help);
@@ -150,8 +155,8 @@ static int option_take(struct invocation *invocation, int option, char **argv, s
     }
 }
 
-/* Options may stand anywhere. One key in 64 begins with a hyphen: what has the form of a key is never taken for an option.
- * The first mistake is told, but not before it is known whether --json follows. */
+/* Options may stand anywhere. One key in 64 begins with a hyphen: what has the form of a key is never taken for an
+ * option. The first mistake is told, but not before it is known whether --json follows. */
 static int invocation_parse(struct invocation *invocation, int argc, char **argv, struct error *error)
 {
     int bad = 0;
@@ -192,8 +197,8 @@ static int command_check(const struct command *command, const struct invocation 
     if (n < command->min)
         return error_set(error, "%s needs a %s; see tokenkeep %s --help", command->name, command->first, command->name);
     if (n > command->max)
-        return error_set(error, "%s takes no more than %zu argument%s; see tokenkeep %s --help", command->name, command->max,
-                         command->max == 1 ? "" : "s", command->name);
+        return error_set(error, "%s takes no more than %zu argument%s; see tokenkeep %s --help", command->name,
+                         command->max, command->max == 1 ? "" : "s", command->name);
     return 0;
 }
 

@@ -21,8 +21,10 @@ static void keys_and_tokens(void **state)
     static const char *const keys[] = {"", "x", KEY "x", "abcdefghijklmnopqrstu", "abcdefghijklmnopqrstu/"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         assert_false(argument_is_key(keys[i]));
-    static const char *const tokens[] = {"", "gt-", KEY, "gt-" KEY, "gt-" KEY ".", "gt-" KEY "-" KEY, "gt-" KEY "." KEY "x",
-                                         "gt_" KEY "." KEY, "gt-" KEY "x." KEY};
+    static const char *const tokens[] = {
+        "", "gt-", KEY, "gt-" KEY, "gt-" KEY ".", "gt-" KEY "-" KEY, "gt-" KEY "." KEY "x",
+        "gt_" KEY "." KEY, "gt-" KEY "x." KEY,
+    };
     for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++)
         assert_false(argument_is_token(tokens[i]));
 }
