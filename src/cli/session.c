@@ -138,7 +138,7 @@ static int connect_tcp(const char *server, int64_t deadline, struct failure *fai
 }
 
 struct session *session_open(const struct session_target *target, const struct session_limits *limits,
-                                   struct failure *failure)
+                             struct failure *failure)
 {
     int64_t deadline = clock_boot() + limits->timeout;
     int fd = target->server != NULL ? connect_tcp(target->server, deadline, failure)

@@ -46,7 +46,7 @@ struct session;
 
 /* Connects. NULL on failure. The caller frees the result; the target's strings must outlive it. */
 struct session *session_open(const struct session_target *target, const struct session_limits *limits,
-                                   struct failure *failure) __attribute__((warn_unused_result));
+                             struct failure *failure) __attribute__((warn_unused_result));
 
 /* Has `waiting` called with the seconds since the request, about once a second while an answer is awaited. */
 void session_on_wait(struct session *session, void (*waiting)(int64_t seconds));
