@@ -17,7 +17,7 @@ struct redis_link;
 
 enum {
     REDIS_BULK_MAX = 256 * 1024,    /* a longer string in a reply is thrown away as it arrives, see REDIS_TOO_LONG */
-    REDIS_ELEMENTS_MAX = 1 << 20,   /* of one array in a reply; more, or an odd length, ends the connection */
+    REDIS_ELEMENTS_MAX = 1 << 20,   /* of all arrays in one reply; more, or an odd length, ends the connection */
 };
 
 /* In place of a string longer than REDIS_BULK_MAX the reply has an error with this text. */
@@ -36,15 +36,15 @@ enum redis_outcome {
                           server, or the server cannot be reached and will be told first thing when it is back */
 };
 
-/* Called exactly once for each command, never from within redis_link_command. `reply` is NULL but for REDIS_REPLIED, and belongs to the link. The
- * callback may send further commands. */
+/* Called exactly once for each command, but for those that redis_link_free finds, and never from within redis_link_command.
+ * `reply` is NULL but for REDIS_REPLIED, and belongs to the link. The callback may send further commands. */
 typedef void redis_callback(void *argument, enum redis_outcome outcome, const redisReply *reply);
 
 struct redis_link_settings {
     struct event_base *base;
     const struct config_redis *config;
     const char *password;        /* NULL: no AUTH; must live as long as the link */
-    const char *name;            /* for CLIENT SETNAME: "tokenkeep-<instance>-<slot>" */
+    const char *name;            /* for CLIENT SETNAME: "tokenkeep-<instance>-<slot>"; copied */
     struct shared_slot *slot;    /* redis_client: read at start, the predecessor to be ended; metrics REDIS_* */
     void (*batch_done)(void *argument); /* after the callbacks of one event of the loop; may be NULL */
     void *batch_argument;
@@ -53,8 +53,9 @@ struct redis_link_settings {
 /* Starts connecting at once; commands given meanwhile wait for it. NULL when there is no memory. */
 struct redis_link *redis_link_new(const struct redis_link_settings *settings) __attribute__((warn_unused_result));
 
-/* Sends a command of `argc` binary-safe words, copied before this returns. The callback always follows, at the latest after
- * connect-timeout + command-timeout; while the circuit is open, in the next turn of the loop. */
+/* Sends a command of `argc` binary-safe words, copied before this returns, together with all others of this turn of the loop.
+ * The callback always follows, at the latest after connect-timeout + command-timeout, for a change that may have been sent one
+ * attempt to connect later; while the circuit is open, in the next turn of the loop. */
 void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument, int argc,
                         const char *const *argv, const size_t *argv_sizes);
 
@@ -65,7 +66,7 @@ bool redis_link_circuit_open(const struct redis_link *link);
 size_t redis_link_waiting(const struct redis_link *link);
 
 /* Closes and frees without calling back, and sets to NULL; a NULL *link is left alone. When nothing was uncertain, slot->redis_client
- * becomes 0: there is nothing for a successor to end. */
+ * becomes 0: there is nothing for a successor to end. May be called at any time but from within a callback of the link. */
 void redis_link_free(struct redis_link **link);
 
 #endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* A command for Redis on its way: as bytes, with whom to call back and until when. */
+#ifndef TK_KEEP_REDIS_COMMAND_H
+#define TK_KEEP_REDIS_COMMAND_H
+
+#include "keep/redis_link.h"
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct redis_command {
+    STAILQ_ENTRY(redis_command) next;
+    redis_callback *callback; /* NULL: the handshake's */
+    void *argument;
+    enum redis_kind kind;
+    enum redis_outcome outcome; /* once it is decided */
+    bool repeated;              /* a read that was lost with a connection before */
+    int64_t expires;            /* clock_boot: when it is given up wherever it is */
+    int64_t deadline;           /* clock_boot: of the answer, once it is sent */
+    char *bytes;                /* NULL: not formatted */
+    size_t size;
+};
+
+STAILQ_HEAD(redis_commands, redis_command);
+
+/* A command without bytes. Without memory the process ends, as in all that follows. */
+struct redis_command *redis_command_new(redis_callback *callback, void *argument, enum redis_kind kind)
+    __attribute__((returns_nonnull, warn_unused_result));
+
+/* Sets the bytes from `argc` binary-safe words. */
+void redis_command_format(struct redis_command *command, int argc, const char *const *argv, const size_t *argv_sizes);
+
+/* Frees it without calling back. */
+void redis_command_free(struct redis_command *command);
+
+/* Takes the first out of the queue; NULL when there is none. */
+struct redis_command *redis_commands_take(struct redis_commands *commands);
+
+/* Frees all in the queue. */
+void redis_commands_free(struct redis_commands *commands);
+
+#endif

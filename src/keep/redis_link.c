@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker's connection to Redis. Two rules hold the file together: a command is in exactly one of the queues of struct
+ * redis_link, and callbacks run only from the loop's events, with the link in order. */
+#include "keep/redis_link.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "keep/redis_command.h"
+#include "keep/redis_dial.h"
+#include "keep/redis_handshake.h"
+#include "keep/redis_reader.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum {
+    INPUT_SIZE = 64 * 1024, /* bytes of one recv */
+    READS_PER_EVENT = 4,    /* recvs before the loop's other events get their turn */
+    COMMANDS_PER_SEND = 64,
+    RETRY_MIN = 50, /* milliseconds from a failure to the next attempt, before the jitter */
+    RETRY_MAX = 500,
+};
+
+enum state {
+    STATE_WAITING,   /* for the next attempt; the state's timer runs */
+    STATE_DIALING,   /* until the attempt's deadline */
+    STATE_HANDSHAKE, /* the same deadline */
+    STATE_UP,
+};
+
+static const char *const state_names[] = {
+    [STATE_WAITING] = "waiting",
+    [STATE_DIALING] = "dialing",
+    [STATE_HANDSHAKE] = "handshake",
+    [STATE_UP] = "up",
+};
+
+struct redis_link {
+    struct redis_link_settings settings;
+    char *name;
+    enum state state;
+    struct redis_dial *dial;
+    struct event *state_timer;
+    unsigned retry; /* milliseconds */
+
+    /* The connection; fd is -1 when there is none. */
+    int fd;
+    struct event *readable;
+    struct event *writable; /* added while the socket takes no more */
+    struct redis_reader *reader;
+    struct redis_handshake handshake;
+    struct redis_command *partial; /* the last in flight, when it is not sent whole */
+    size_t partial_sent;
+
+    /* The queues. */
+    struct redis_commands own;       /* the handshake's, not sent */
+    struct redis_commands waiting;   /* no byte was given to the kernel */
+    struct redis_commands in_flight; /* sent, in the order of their answers */
+    struct redis_commands uncertain; /* changes of a lost connection, until it is ended or cannot be */
+    struct redis_commands decided;   /* only the callback is missing */
+    size_t count;              /* of all but `own` and the handshake's in flight */
+    struct event *flush;       /* made active: send at the end of this turn of the loop */
+    struct event *deciding;    /* a timer of no time: call back in the next turn */
+    struct event *deadline;
+    int64_t deadline_at; /* what that timer is set for; INT64_MAX: not set */
+
+    uint64_t unfenced;  /* id of a connection that may hold unanswered changes, 0: none */
+    bool circuit_open;
+    int64_t away_since; /* clock_boot, while not up */
+    struct error lost;  /* why the last connection was lost; empty when there was none */
+    bool called_back;   /* in this event of the loop */
+    char input[INPUT_SIZE];
+};
+
+/* Callbacks */
+
+/* The callback follows in the next turn of the loop: whoever decides need not expect the link to change under it. */
+static void command_decide(struct redis_link *link, struct redis_command *command, enum redis_outcome outcome)
+{
+    static const struct timeval at_once;
+    command->outcome = outcome;
+    if (STAILQ_EMPTY(&link->decided) && evtimer_add(link->deciding, &at_once) < 0)
+        memory_exhausted();
+    STAILQ_INSERT_TAIL(&link->decided, command, next);
+}
+
+static void commands_decide(struct redis_link *link, struct redis_commands *commands, enum redis_outcome outcome)
+{
+    struct redis_command *command;
+    while ((command = redis_commands_take(commands)) != NULL)
+        command_decide(link, command, outcome);
+}
+
+/* Frees the command before it calls, so that nothing of it is left when the callback looks at the link. */
+static void command_call_back(struct redis_link *link, struct redis_command *command, enum redis_outcome outcome, const redisReply *reply)
+{
+    redis_callback *callback = command->callback;
+    void *argument = command->argument;
+    redis_command_free(command);
+    link->count--;
+    link->called_back = true;
+    callback(argument, outcome, reply);
+}
+
+/* The end of each event in which callbacks may have run. */
+static void batch_end(struct redis_link *link)
+{
+    if (link->called_back && link->settings.batch_done != NULL)
+        link->settings.batch_done(link->settings.batch_argument);
+    link->called_back = false;
+}
+
+static void on_deciding(evutil_socket_t fd, short events, void *argument)
+{
+    struct redis_link *link = argument;
+    struct redis_commands decided = STAILQ_HEAD_INITIALIZER(decided);
+    struct redis_command *command;
+    (void)fd;
+    (void)events;
+    /* Those that the callbacks add are for the next turn. */
+    STAILQ_CONCAT(&decided, &link->decided);
+    while ((command = redis_commands_take(&decided)) != NULL)
+        command_call_back(link, command, command->outcome, NULL);
+    batch_end(link);
+}
+
+/* Deadlines: one timer, set for the earliest and only ever moved forward; it is looked at again when it goes off. */
+
+static struct timeval timeval_from(int64_t nanoseconds)
+{
+    int64_t microseconds = nanoseconds < 1000000 ? 1000 : nanoseconds / 1000;
+    return (struct timeval){microseconds / 1000000, microseconds % 1000000};
+}
+
+static void deadline_set(struct redis_link *link, int64_t when)
+{
+    if (when >= link->deadline_at)
+        return;
+    struct timeval wait = timeval_from(when - clock_boot());
+    if (evtimer_add(link->deadline, &wait) < 0)
+        memory_exhausted();
+    link->deadline_at = when;
+}
+
+/* States */
+
+static void state_set(struct redis_link *link, enum state state, int64_t timeout)
+{
+    log_debug("redis %s: %s, then %s", link->settings.config->url, state_names[link->state], state_names[state]);
+    link->state = state;
+    if (state == STATE_UP) {
+        evtimer_del(link->state_timer);
+    } else if (state != STATE_HANDSHAKE) {
+        struct timeval wait = timeval_from(timeout);
+        if (evtimer_add(link->state_timer, &wait) < 0)
+            memory_exhausted();
+    }
+}
+
+/* The next attempt, after a wait that doubles from failure to failure, a quarter more or less. */
+static void retry_schedule(struct redis_link *link)
+{
+    unsigned wait = link->retry * 3 / 4 + randombytes_uniform(link->retry / 2 + 1);
+    link->retry = link->retry * 2 > RETRY_MAX ? RETRY_MAX : link->retry * 2;
+    state_set(link, STATE_WAITING, wait * (CLOCK_SECOND / 1000));
+}
+
+/* Lost connections */
+
+static void circuit_open(struct redis_link *link, const char *reason)
+{
+    link->circuit_open = true;
+    if (link->lost.text[0] != '\0')
+        log_error("redis %s is away: connection lost: %s; connecting again: %s", link->settings.config->url, link->lost.text, reason);
+    else
+        log_error("redis %s is away: %s", link->settings.config->url, reason);
+    commands_decide(link, &link->waiting, REDIS_UNAVAILABLE);
+}
+
+static void attempt_failed(struct redis_link *link, const char *reason)
+{
+    redis_commands_free(&link->own);
+    redis_commands_free(&link->in_flight);
+    /* The old connection stays in `unfenced`: it is ended before the link is up again. */
+    commands_decide(link, &link->uncertain, REDIS_UNCERTAIN);
+    if (link->circuit_open)
+        log_debug("redis %s: %s", link->settings.config->url, reason);
+    else
+        circuit_open(link, reason);
+}
+
+static void connection_lost(struct redis_link *link, const char *reason)
+{
+    struct redis_commands again = STAILQ_HEAD_INITIALIZER(again);
+    struct redis_command *command;
+    int64_t now = clock_boot();
+    while ((command = redis_commands_take(&link->in_flight)) != NULL) {
+        if (command->kind == REDIS_CHANGE) {
+            link->unfenced = link->handshake.id;
+            shared_count(link->settings.slot, METRIC_REDIS_UNCERTAIN, 1);
+            STAILQ_INSERT_TAIL(&link->uncertain, command, next);
+        } else if (command->repeated || command->deadline <= now) {
+            command_decide(link, command, REDIS_UNAVAILABLE);
+        } else {
+            command->repeated = true;
+            STAILQ_INSERT_TAIL(&again, command, next);
+        }
+    }
+    STAILQ_CONCAT(&again, &link->waiting);
+    STAILQ_CONCAT(&link->waiting, &again);
+    if (!STAILQ_EMPTY(&link->waiting))
+        deadline_set(link, STAILQ_FIRST(&link->waiting)->expires);
+    shared_count(link->settings.slot, METRIC_REDIS_LOST, 1);
+    link->away_since = now;
+    error_set(&link->lost, "%s", reason);
+}
+
+static void socket_free(struct redis_link *link)
+{
+    if (link->readable != NULL)
+        event_free(link->readable);
+    if (link->writable != NULL)
+        event_free(link->writable);
+    link->readable = link->writable = NULL;
+    redis_reader_free(&link->reader);
+    if (link->fd >= 0)
+        close(link->fd);
+    link->fd = -1;
+    link->partial = NULL;
+}
+
+/* The one end of connections and of attempts to make one. */
+static void connection_close(struct redis_link *link, const char *reason)
+{
+    redis_dial_stop(link->dial);
+    socket_free(link);
+    if (link->state == STATE_UP)
+        connection_lost(link, reason);
+    else
+        attempt_failed(link, reason);
+    retry_schedule(link);
+}
+
+/* Sending */
+
+static struct redis_commands *outgoing(struct redis_link *link)
+{
+    return link->state == STATE_HANDSHAKE ? &link->own : &link->waiting;
+}
+
+static size_t commands_gather(struct redis_link *link, struct iovec *parts)
+{
+    size_t n = 0;
+    if (link->partial != NULL)
+        parts[n++] = (struct iovec){link->partial->bytes + link->partial_sent, link->partial->size - link->partial_sent};
+    for (struct redis_command *c = STAILQ_FIRST(outgoing(link)); c != NULL && n < COMMANDS_PER_SEND; c = STAILQ_NEXT(c, next))
+        parts[n++] = (struct iovec){c->bytes, c->size};
+    return n;
+}
+
+static void command_sent(struct redis_link *link, struct redis_command *command, int64_t deadline)
+{
+    STAILQ_REMOVE_HEAD(outgoing(link), next);
+    STAILQ_INSERT_TAIL(&link->in_flight, command, next);
+    if (command->callback == NULL)
+        return;
+    shared_count(link->settings.slot, METRIC_REDIS_COMMANDS, 1);
+    command->deadline = deadline < command->expires ? deadline : command->expires;
+    deadline_set(link, command->deadline);
+}
+
+/* The kernel took `n` bytes: a command of which it took any is in flight. */
+static void bytes_sent(struct redis_link *link, size_t n)
+{
+    int64_t deadline = clock_boot() + clock_from_seconds(link->settings.config->command_timeout);
+    if (link->partial != NULL) {
+        size_t rest = link->partial->size - link->partial_sent;
+        if (n < rest) {
+            link->partial_sent += n;
+            return;
+        }
+        n -= rest;
+        link->partial = NULL;
+    }
+    while (n > 0) {
+        struct redis_command *command = STAILQ_FIRST(outgoing(link));
+        command_sent(link, command, deadline);
+        if (n < command->size) {
+            link->partial = command;
+            link->partial_sent = n;
+            return;
+        }
+        n -= command->size;
+    }
+}
+
+static void connection_read(struct redis_link *link);
+
+/* What Redis said before it hung up is heard first: answers to changes are worth it. */
+static void send_failed(struct redis_link *link, int error)
+{
+    connection_read(link);
+    if (link->fd >= 0)
+        connection_close(link, strerror(error));
+}
+
+static void connection_flush(struct redis_link *link)
+{
+    struct iovec parts[COMMANDS_PER_SEND];
+    size_t n;
+    while (link->fd >= 0 && (n = commands_gather(link, parts)) > 0) {
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = n};
+        ssize_t sent = sendmsg(link->fd, &message, MSG_NOSIGNAL);
+        if (sent >= 0) {
+            bytes_sent(link, (size_t)sent);
+        } else if (errno == EAGAIN) {
+            if (event_add(link->writable, NULL) < 0)
+                memory_exhausted();
+            return;
+        } else if (errno != EINTR) {
+            send_failed(link, errno);
+            return;
+        }
+    }
+}
+
+static void on_flush(evutil_socket_t fd, short events, void *argument)
+{
+    struct redis_link *link = argument;
+    (void)fd;
+    (void)events;
+    if (link->fd >= 0 && !event_pending(link->writable, EV_WRITE, NULL))
+        connection_flush(link);
+    batch_end(link);
+}
+
+static void on_writable(evutil_socket_t fd, short events, void *argument)
+{
+    struct redis_link *link = argument;
+    (void)fd;
+    (void)events;
+    connection_flush(link);
+    batch_end(link);
+}
+
+/* All that is asked for in one turn of the loop goes out together at its end. */
+static void flush_schedule(struct redis_link *link)
+{
+    event_active(link->flush, EV_WRITE, 0);
+}
+
+/* Replies */
+
+static void link_up(struct redis_link *link)
+{
+    const char *url = link->settings.config->url;
+    double away = (double)(clock_boot() - link->away_since) / (double)CLOCK_SECOND;
+    /* Before the first change is sent on it: whoever comes after us ends this connection. */
+    atomic_store(&link->settings.slot->redis_client, link->handshake.id);
+    link->unfenced = 0;
+    link->retry = RETRY_MIN;
+    state_set(link, STATE_UP, 0);
+    shared_count(link->settings.slot, METRIC_REDIS_CONNECTED, 1);
+    commands_decide(link, &link->uncertain, REDIS_UNCERTAIN);
+    flush_schedule(link);
+    if (link->circuit_open)
+        log_info("redis %s is back after %.1f s", url, away);
+    else if (link->lost.text[0] != '\0')
+        log_warning("redis %s: connection lost: %s; connected again after %.1f s", url, link->lost.text, away);
+    link->circuit_open = false;
+    link->lost.text[0] = '\0';
+}
+
+static void handshake_reply(struct redis_link *link, const redisReply *reply)
+{
+    struct error error;
+    switch (redis_handshake_reply(&link->handshake, reply, &error)) {
+    case REDIS_HANDSHAKE_MORE:
+        return;
+    case REDIS_HANDSHAKE_DONE:
+        link_up(link);
+        return;
+    case REDIS_HANDSHAKE_FAILED:
+        connection_close(link, error.text);
+    }
+}
+
+static void reply_take(struct redis_link *link, const redisReply *reply)
+{
+    struct redis_command *command = STAILQ_FIRST(&link->in_flight);
+    if (command == NULL || command == link->partial) {
+        connection_close(link, "a reply that was not asked for");
+        return;
+    }
+    STAILQ_REMOVE_HEAD(&link->in_flight, next);
+    if (command->callback != NULL) {
+        command_call_back(link, command, REDIS_REPLIED, reply);
+    } else {
+        redis_command_free(command);
+        handshake_reply(link, reply);
+    }
+}
+
+static void bytes_take(struct redis_link *link, const char *data, size_t size)
+{
+    while (size > 0 && link->fd >= 0) {
+        redisReply *reply;
+        switch (redis_reader_take(link->reader, &data, &size, &reply)) {
+        case REDIS_READING_MORE:
+            return;
+        case REDIS_READING_BROKEN:
+            connection_close(link, redis_reader_error(link->reader));
+            return;
+        case REDIS_READING_REPLY:
+            reply_take(link, reply);
+            freeReplyObject(reply);
+        }
+    }
+}
+
+static void connection_read(struct redis_link *link)
+{
+    for (unsigned i = 0; i < READS_PER_EVENT && link->fd >= 0; i++) {
+        ssize_t n = recv(link->fd, link->input, sizeof link->input, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n <= 0) {
+            connection_close(link, n == 0 ? "Redis closed the connection" : strerror(errno));
+            return;
+        }
+        bytes_take(link, link->input, (size_t)n);
+        if ((size_t)n < sizeof link->input)
+            return;
+    }
+}
+
+static void on_readable(evutil_socket_t fd, short events, void *argument)
+{
+    struct redis_link *link = argument;
+    (void)fd;
+    (void)events;
+    connection_read(link);
+    batch_end(link);
+}
+
+/* Deadlines and attempts */
+
+static bool answer_overdue(const struct redis_link *link, int64_t now)
+{
+    const struct redis_command *oldest = STAILQ_FIRST(&link->in_flight);
+    return link->state == STATE_UP && oldest != NULL && oldest->deadline <= now;
+}
+
+/* A process that was itself stopped finds answers behind its overdue timers: they are read before anything is given up. */
+static void overdue_give_up(struct redis_link *link, int64_t now)
+{
+    struct error reason;
+    if (answer_overdue(link, now))
+        connection_read(link);
+    if (!answer_overdue(link, now))
+        return;
+    shared_count(link->settings.slot, METRIC_REDIS_TIMEOUTS, 1);
+    error_set(&reason, "no answer within %g s", link->settings.config->command_timeout);
+    connection_close(link, reason.text);
+}
+
+static void on_deadline(evutil_socket_t fd, short events, void *argument)
+{
+    struct redis_link *link = argument;
+    struct redis_command *command;
+    int64_t now = clock_boot();
+    (void)fd;
+    (void)events;
+    link->deadline_at = INT64_MAX;
+    overdue_give_up(link, now);
+    while ((command = STAILQ_FIRST(&link->waiting)) != NULL && command->expires <= now) {
+        STAILQ_REMOVE_HEAD(&link->waiting, next);
+        command_decide(link, command, REDIS_UNAVAILABLE);
+    }
+    if (command != NULL)
+        deadline_set(link, command->expires);
+    if (link->state == STATE_UP && !STAILQ_EMPTY(&link->in_flight))
+        deadline_set(link, STAILQ_FIRST(&link->in_flight)->deadline);
+    batch_end(link);
+}
+
+static void handshake_send(void *argument, int argc, const char *const *argv)
+{
+    struct redis_link *link = argument;
+    struct redis_command *command = redis_command_new(NULL, NULL, REDIS_READ);
+    size_t sizes[8];
+    for (int i = 0; i < argc; i++)
+        sizes[i] = strlen(argv[i]);
+    redis_command_format(command, argc, argv, sizes);
+    STAILQ_INSERT_TAIL(&link->own, command, next);
+    flush_schedule(link);
+}
+
+static void on_dialed(void *argument, int fd, const char *failure)
+{
+    struct redis_link *link = argument;
+    const struct redis_link_settings *settings = &link->settings;
+    if (fd < 0) {
+        connection_close(link, failure);
+        return;
+    }
+    link->fd = fd;
+    link->reader = redis_reader_new();
+    link->readable = event_new(settings->base, fd, EV_READ | EV_PERSIST, on_readable, link);
+    link->writable = event_new(settings->base, fd, EV_WRITE, on_writable, link);
+    if (link->reader == NULL || link->readable == NULL || link->writable == NULL || event_add(link->readable, NULL) < 0) {
+        connection_close(link, strerror(ENOMEM));
+        return;
+    }
+    state_set(link, STATE_HANDSHAKE, 0);
+    link->handshake = (struct redis_handshake){
+        .config = settings->config,
+        .password = settings->password,
+        .name = link->name,
+        .send = handshake_send,
+        .argument = link,
+        .fence = link->unfenced,
+    };
+    redis_handshake_start(&link->handshake);
+}
+
+static void attempt_start(struct redis_link *link)
+{
+    int64_t timeout = clock_from_seconds(link->settings.config->connect_timeout);
+    state_set(link, STATE_DIALING, timeout);
+    redis_dial_start(link->dial, clock_boot() + timeout);
+}
+
+static void on_state_timer(evutil_socket_t fd, short events, void *argument)
+{
+    struct redis_link *link = argument;
+    struct error reason;
+    (void)fd;
+    (void)events;
+    if (link->state == STATE_WAITING) {
+        attempt_start(link);
+        return;
+    }
+    error_set(&reason, "%s within %g s", link->state == STATE_DIALING ? "no connection" : "no answer to the handshake",
+              link->settings.config->connect_timeout);
+    connection_close(link, reason.text);
+}
+
+/* The link */
+
+static bool link_set_up(struct redis_link *link)
+{
+    struct event_base *base = link->settings.base;
+    link->name = strdup(link->settings.name);
+    link->dial = redis_dial_new(base, link->settings.config, on_dialed, link);
+    link->state_timer = evtimer_new(base, on_state_timer, link);
+    link->flush = event_new(base, -1, 0, on_flush, link);
+    link->deciding = evtimer_new(base, on_deciding, link);
+    link->deadline = evtimer_new(base, on_deadline, link);
+    return link->name != NULL && link->dial != NULL && link->state_timer != NULL && link->flush != NULL &&
+           link->deciding != NULL && link->deadline != NULL;
+}
+
+struct redis_link *redis_link_new(const struct redis_link_settings *settings)
+{
+    struct redis_link *link = calloc(1, sizeof *link);
+    if (link == NULL)
+        return NULL;
+    link->settings = *settings;
+    link->fd = -1;
+    link->retry = RETRY_MIN;
+    link->deadline_at = INT64_MAX;
+    link->away_since = clock_boot();
+    link->unfenced = atomic_load(&settings->slot->redis_client);
+    STAILQ_INIT(&link->own);
+    STAILQ_INIT(&link->waiting);
+    STAILQ_INIT(&link->in_flight);
+    STAILQ_INIT(&link->uncertain);
+    STAILQ_INIT(&link->decided);
+    if (link_set_up(link))
+        state_set(link, STATE_WAITING, 0);
+    else
+        redis_link_free(&link);
+    return link;
+}
+
+void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument, int argc,
+                        const char *const *argv, const size_t *argv_sizes)
+{
+    struct redis_command *command = redis_command_new(callback, argument, kind);
+    link->count++;
+    if (link->circuit_open) {
+        command_decide(link, command, REDIS_UNAVAILABLE);
+        return;
+    }
+    const struct config_redis *config = link->settings.config;
+    redis_command_format(command, argc, argv, argv_sizes);
+    command->expires = clock_boot() + clock_from_seconds(config->connect_timeout) + clock_from_seconds(config->command_timeout);
+    STAILQ_INSERT_TAIL(&link->waiting, command, next);
+    if (link->state == STATE_UP)
+        flush_schedule(link);
+    else
+        deadline_set(link, command->expires);
+}
+
+bool redis_link_circuit_open(const struct redis_link *link)
+{
+    return link->circuit_open;
+}
+
+size_t redis_link_waiting(const struct redis_link *link)
+{
+    return link->count;
+}
+
+static bool changes_in_flight(const struct redis_link *link)
+{
+    const struct redis_command *command;
+    STAILQ_FOREACH(command, &link->in_flight, next)
+        if (command->kind == REDIS_CHANGE)
+            return true;
+    return false;
+}
+
+static void event_end(struct event *event)
+{
+    if (event != NULL)
+        event_free(event);
+}
+
+void redis_link_free(struct redis_link **link)
+{
+    struct redis_link *l = *link;
+    if (l == NULL)
+        return;
+    *link = NULL;
+    if (l->unfenced == 0 && !changes_in_flight(l))
+        atomic_store(&l->settings.slot->redis_client, 0);
+    socket_free(l);
+    redis_dial_free(&l->dial);
+    event_end(l->state_timer);
+    event_end(l->flush);
+    event_end(l->deciding);
+    event_end(l->deadline);
+    redis_commands_free(&l->own);
+    redis_commands_free(&l->waiting);
+    redis_commands_free(&l->in_flight);
+    redis_commands_free(&l->uncertain);
+    redis_commands_free(&l->decided);
+    free(l->name);
+    free(l);
+}

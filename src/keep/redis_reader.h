@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* Reads replies from Redis with bounded memory. hiredis' reader believes every length and count that it reads, so the headers
+ * are walked here first, and it is given only what is within the limits below and those of redis_link.h. */
+#ifndef TK_KEEP_REDIS_READER_H
+#define TK_KEEP_REDIS_READER_H
+
+#include "keep/redis_link.h"
+
+enum {
+    REDIS_LINE_MAX = 64 * 1024,          /* bytes of a status, an error or an integer */
+    REDIS_DEPTH_MAX = 7,                 /* arrays within arrays; hiredis holds no more */
+    REDIS_REPLY_MAX = 64 * 1024 * 1024,  /* bytes of one reply, without the strings that are thrown away */
+    REDIS_STRING_MAX = 512 * 1024 * 1024 /* of a string that is thrown away; Redis itself takes no longer ones */
+};
+
+struct redis_reader;
+
+enum redis_reading {
+    REDIS_READING_MORE,   /* everything was taken, and no reply is complete */
+    REDIS_READING_REPLY,  /* a reply is complete; there may be bytes left */
+    REDIS_READING_BROKEN, /* what came cannot be a reply within the limits: the connection is of no more use */
+};
+
+/* NULL when there is no memory. */
+struct redis_reader *redis_reader_new(void) __attribute__((warn_unused_result));
+
+/* Takes bytes that came, in pieces of any size, up to the end of the first reply among them; moves *data and *size past what
+ * was taken. Sets *reply with REDIS_READING_REPLY and to NULL else; the caller owns it (freeReplyObject). Once broken, always broken. */
+enum redis_reading redis_reader_take(struct redis_reader *reader, const char **data, size_t *size, redisReply **reply);
+
+/* What was wrong, once it is broken: a constant text, nothing of what came in it. */
+const char *redis_reader_error(const struct redis_reader *reader);
+
+/* Frees *reader and sets it to NULL; a NULL *reader is left alone. */
+void redis_reader_free(struct redis_reader **reader);
+
+#endif
