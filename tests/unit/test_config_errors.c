@@ -155,6 +155,7 @@ static const struct {
     {LISTENER "/* } \n\n", "2: the comment that begins here with /* does not end; close it with */"},
     {LISTENER "user = \"a\nworkers = 1",
      "2: the string that begins on this line does not end on it; add the closing quote"},
+    {"user = \"a\nb\"", "1: the string that begins on this line does not end on it; add the closing quote"},
     {"user = 'a", "1: the string that begins on this line does not end on it; add the closing quote"},
     {"\nuser = ${TK_TEST_UNSET}",
      "2: the variable TK_TEST_UNSET is not set in the environment; set it, or give ${NAME:-DEFAULT}"},
