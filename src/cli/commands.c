@@ -58,7 +58,7 @@ static const struct {
     const char *hint;
 } error_hints[] = {
     {"busy", "try again in a moment"},
-    {"denied", "this listener's role does not allow it: name one of role manage with --socket"},
+    {"denied", "name a listener of role manage with --socket"},
     {"corrupt", "verify-all lists such values, the server's log says more"},
     {"unavail", "the server cannot use its Redis, its log says why"},
 };
@@ -79,8 +79,10 @@ static int client_show_error(const struct client *client, const struct answer *a
     return STATUS_NO_VERDICT;
 }
 
-static const char *no_meaning(const char *reason)
+static const char *no_meaning(const struct command *command, const char *reason)
 {
+    if (strcmp(reason, "invalid") == 0 && command->first != NULL && strcmp(command->first, "KEY") == 0)
+        return "there is no token with this key";
     if (strcmp(reason, "invalid") == 0)
         return "it is unknown, expired, revoked, unreadable, or its secret is wrong";
     if (strcmp(reason, "malformed") == 0)
@@ -98,8 +100,8 @@ static int client_show_no(const struct client *client, const struct answer *answ
     detail = *detail == ' ' ? detail + 1 : NULL;
     output_progress_clear();
     fflush(stdout);
-    fprintf(stderr, "tokenkeep: %s: NO %s: %s%s%s\n", client->command->name, reason, no_meaning(reason),
-            detail == NULL ? "" : ": ", detail == NULL ? "" : detail);
+    fprintf(stderr, "tokenkeep: %s: NO %s: %s%s%s\n", client->command->name, reason,
+            no_meaning(client->command, reason), detail == NULL ? "" : ": ", detail == NULL ? "" : detail);
     if (client->options->json) {
         json_t *no = json_pack("{s:b,s:o}", client->command->no, 0, "reason", output_json_text(reason));
         if (detail != NULL)

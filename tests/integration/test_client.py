@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""tokenkeep, the command-line client, against servers scripted here, which lie, stall and leave."""
+"""tokenkeep, the command-line client, against servers scripted here, which lie, stall and leave, and against tokenkeepd."""
 import base64
 import json
 import os
@@ -14,7 +14,7 @@ import time
 import pytest
 
 from daemon import environment, program
-from tokens import to_json
+from tokens import data, key_of, part, secret_of, to_json, token
 from waiting import SLOWNESS, deadline, free_port
 
 YES, NO, NO_VERDICT, USAGE = 0, 1, 2, 64
@@ -562,3 +562,67 @@ def test_keygen():
     assert len(lines) == 6
     for line in lines:
         assert len(base64.b64decode(line.rstrip("\n"), validate=True)) == 32
+
+
+# With tokenkeepd
+
+def test_the_life_of_a_token(daemon):
+    fields = {"username": "ada", "token_type": "user", "scopes": ["write:b", "read:a"], "expires": int(time.time()) + 3600,
+              "uid": 9223372036854775807, "name": "Ada \"\u00e9\" \\"}
+    at = {"env": {"TOKENKEEP_SOCKET": daemon.manage}}
+    issued = cli("issue", "-", stdin=json.dumps(fields, indent=4), **at)
+    assert issued.status == YES and issued.err == ""
+    text = issued.out.rstrip("\n")
+    expected = {**fields, "token": text, "scopes": ["read:a", "write:b"]}
+    got = cli("get", "-", stdin=text, **at).json
+    assert got.pop("created") == pytest.approx(time.time(), abs=60) and got == expected
+    assert {**cli("getkey", key_of(text), **at).json, "created": 0} == {**expected, "created": 0}
+    assert cli("check", text, "read:a", "write:b", **at).out == "ada\n"
+    assert cli("--server", "%s:%d" % daemon.verify, "check", text).out == "ada\n"
+    assert cli("check", text, "admin", "--json", **at).json == {"valid": False, "reason": "scope", "detail": "admin"}
+    assert cli("check", f"gt-{key_of(text)}.{secret_of(token())}", **at).status == NO
+    listed = cli("list", "--json", **at).json
+    assert key_of(text) in listed["keys"] and listed["count"] == len(listed["keys"])
+    assert cli("delete", key_of(text), **at).status == YES
+    assert cli("delete", key_of(text), **at).status == NO
+    assert cli("get", text, **at).status == NO
+
+
+def test_store_and_what_the_server_refuses(daemon):
+    at = {"env": {"TOKENKEEP_SOCKET": daemon.manage}}
+    fields = data()
+    assert cli("store", to_json(fields), **at).out == "stored\n"
+    assert cli("get", fields["token"], **at).json == fields
+    ran = cli("store", to_json(data(expire=1)), "--json", **at)
+    assert ran.status == NO_VERDICT and ran.json["error"]["code"] == "badreq" and "expire" in ran.json["error"]["message"]
+    ran = cli("--server", "%s:%d" % daemon.verify, "list")
+    assert ran.status == NO_VERDICT and "ERR denied" in ran.err and "--socket" in ran.err
+    ran = cli("store", to_json(data(name="x" * 70000)), "--json", **at)
+    assert ran.status == NO_VERDICT and ran.json["error"]["code"] == "toolong"
+    assert cli("get", "nonsense", **at).status == NO
+
+
+def test_figures(daemon):
+    at = {"env": {"TOKENKEEP_SOCKET": daemon.manage}}
+    assert cli("ping", **at).out == "OK\n"
+    figures = cli("stats", "--json", **at).json
+    assert figures["requests"] > 0 and figures["workers"] == daemon.workers_wanted
+    assert [line.split()[0] for line in cli("stats", **at).out.splitlines()] == list(figures)
+
+
+def test_all_tokens(start_daemon, redis_server):
+    """verify-all, --fix and delete-all, with a prefix that is nobody else's."""
+    own = start_daemon(redis_server, prefix=f"{part()}:")
+    at = {"env": {"TOKENKEEP_SOCKET": own.manage}}
+    keys = {key_of(cli("issue", ISSUE, **at).out) for _ in range(3)}
+    assert cli("verify-all", **at).out == "checked 3, bad 0, remaining 0\n"
+    bad = part()
+    own.redis.client().set(own.prefix + bad, b"x")
+    ran = cli("verify-all", "--json", **at)
+    assert ran.status == NO and ran.json["values"][0]["key"] == bad and ran.json["remaining"] == 1
+    ran = cli("verify-all", "--fix", "--json", **at)
+    assert ran.status == YES and ran.json["values"][0]["deleted"] is True and ran.json["remaining"] == 0
+    assert set(cli("list", **at).out.split()) == keys
+    assert cli("delete-all", **at).status == USAGE
+    assert cli("delete-all", "--yes", **at).out == "deleted 3\n"
+    assert cli("list", "--json", **at).json == {"keys": [], "count": 0}
