@@ -31,6 +31,7 @@ static int change_user(const char *user, struct error *error)
 int privileges_drop(const char *user, struct error *error)
 {
     const struct rlimit none = {0, 0}, unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+    const pid_t parent = getppid();
     struct rlimit lock;
     if (setrlimit(RLIMIT_CORE, &none) != 0)
         return error_set(error, "cannot forbid core dumps: %s", strerror(errno));
@@ -42,6 +43,8 @@ int privileges_drop(const char *user, struct error *error)
     if (prctl(PR_SET_DUMPABLE, 0) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         prctl(PR_SET_PDEATHSIG, SIGTERM) != 0)
         return error_set(error, "cannot protect the process: %s", strerror(errno));
+    if (getppid() != parent)
+        return error_set(error, "the parent has ended");
     /* Under a limit, MCL_FUTURE would turn the limit into failing allocations; the keys are locked by the vault anyway. */
     if (getrlimit(RLIMIT_MEMLOCK, &lock) == 0 && lock.rlim_cur == RLIM_INFINITY &&
         mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)

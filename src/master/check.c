@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* Trying out a configuration. Secrets are read in children alone, never here. */
+#include "master/check.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "master/child.h"
+#include "master/listener.h"
+#include "master/private_redis.h"
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct config *check_config(const struct master_options *options, bool warn, struct error *error)
+{
+    if (options->config_file != NULL)
+        return config_load(options->config_file, warn, error);
+    return config_for_state(options->state_directory, options->listen, error);
+}
+
+static int without_redis(const void *config)
+{
+    return worker_check(config, false);
+}
+
+static int with_redis(const void *config)
+{
+    return worker_check(config, true);
+}
+
+int check_as_worker(const struct config *config, bool redis)
+{
+    const double redis_time = config->redis.connect_timeout + config->redis.command_timeout;
+    const int64_t patience = 10 * CLOCK_SECOND + (redis ? 2 * clock_from_seconds(redis_time) : 0);
+    return child_run("check", redis ? with_redis : without_redis, config, patience, WORKER_EXIT_FAILURE);
+}
+
+/* An address in use is no error: it may well be our own that is running. */
+static int check_listeners(const struct config *config)
+{
+    int status = WORKER_EXIT_OK;
+    for (size_t i = 0; i < config->n_listeners; i++) {
+        struct error error;
+        switch (listener_check(&config->listeners[i], &error)) {
+        case LISTENER_OK:
+            break;
+        case LISTENER_BUSY:
+            log_info("%s", error.text);
+            break;
+        case LISTENER_FAILED:
+            log_error("%s", error.text);
+            status = WORKER_EXIT_CONFIG;
+            break;
+        }
+    }
+    return status;
+}
+
+static int check_private_redis(const struct config *config)
+{
+    struct error error;
+    if (config->redis.kind != CONFIG_REDIS_PRIVATE || private_redis_prepare(config, false, &error) == 0)
+        return WORKER_EXIT_OK;
+    log_error("%s", error.text);
+    return WORKER_EXIT_CONFIG;
+}
+
+static int check_keyring_and_redis(const struct master_options *options, const struct config *config)
+{
+    struct stat file;
+    if (options->state_directory != NULL && stat(config->keyring, &file) != 0 && errno == ENOENT) {
+        log_info("the keyring %s is made on the first start", config->keyring);
+        return WORKER_EXIT_OK;
+    }
+    bool redis = true;
+    if (config->redis.kind == CONFIG_REDIS_PRIVATE && !private_redis_listens(config->redis.path)) {
+        log_info("the private Redis in %s is not running, so it is not asked", config->redis.directory);
+        redis = false;
+    }
+    return check_as_worker(config, redis);
+}
+
+static int check_all(const struct master_options *options, const struct config *config)
+{
+    const int redis_folder = check_private_redis(config);
+    const int listeners = check_listeners(config);
+    const int worker = check_keyring_and_redis(options, config);
+    if (redis_folder != WORKER_EXIT_OK)
+        return redis_folder;
+    return listeners != WORKER_EXIT_OK ? listeners : worker;
+}
+
+int master_check(const struct master_options *options)
+{
+    struct error error;
+    struct stat folder;
+    log_name_process("check");
+    child_prepare();
+    if (options->state_directory != NULL && stat(options->state_directory, &folder) != 0 && errno == ENOENT) {
+        printf("configuration ok: the folder %s is made on the first start\n", options->state_directory);
+        return WORKER_EXIT_OK;
+    }
+    struct config *config = check_config(options, true, &error);
+    if (config == NULL) {
+        log_error("%s", error.text);
+        return WORKER_EXIT_CONFIG;
+    }
+    const int status = check_all(options, config);
+    if (status == WORKER_EXIT_OK)
+        puts("configuration ok");
+    config_free(&config);
+    return status;
+}
