@@ -40,11 +40,13 @@ int check_as_worker(const struct config *config, bool redis)
 }
 
 /* An address in use is no error: it may well be our own that is running. */
-static int check_listeners(const struct config *config)
+static int check_listeners(const struct config *config, bool unix_too)
 {
     int status = WORKER_EXIT_OK;
     for (size_t i = 0; i < config->n_listeners; i++) {
         struct error error;
+        if (!unix_too && listener_path(&config->listeners[i]) != NULL)
+            continue;
         switch (listener_check(&config->listeners[i], &error)) {
         case LISTENER_OK:
             break;
@@ -86,8 +88,13 @@ static int check_keyring_and_redis(const struct master_options *options, const s
 
 static int check_all(const struct master_options *options, const struct config *config)
 {
+    struct stat folder;
+    const bool first_start =
+        options->state_directory != NULL && stat(options->state_directory, &folder) != 0 && errno == ENOENT;
+    if (first_start)
+        log_info("the folder %s is made on the first start", options->state_directory);
     const int redis_folder = check_private_redis(config);
-    const int listeners = check_listeners(config);
+    const int listeners = check_listeners(config, !first_start);
     const int worker = check_keyring_and_redis(options, config);
     if (redis_folder != WORKER_EXIT_OK)
         return redis_folder;
@@ -97,13 +104,8 @@ static int check_all(const struct master_options *options, const struct config *
 int master_check(const struct master_options *options)
 {
     struct error error;
-    struct stat folder;
     log_name_process("check");
     child_prepare();
-    if (options->state_directory != NULL && stat(options->state_directory, &folder) != 0 && errno == ENOENT) {
-        printf("configuration ok: the folder %s is made on the first start\n", options->state_directory);
-        return WORKER_EXIT_OK;
-    }
     struct config *config = check_config(options, true, &error);
     if (config == NULL) {
         log_error("%s", error.text);

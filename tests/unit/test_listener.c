@@ -341,6 +341,7 @@ static void waits_for_former_connections(void **state)
     struct listeners opened;
     struct error error;
     char *address = address_at(0, "unix:", folder, "/s");
+    shared_slot_use(shared, 9);
     for (unsigned id = 0; id < SHARED_LISTENERS; id++)
         atomic_store(&shared->slots[7].connections[id], id != 41);
     assert_int_equal(open_one(&opened, &none, &config, address, &error), LISTENER_OK);
