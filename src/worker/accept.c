@@ -171,8 +171,11 @@ void acceptor_free(struct acceptor **acceptor)
     if (*acceptor == NULL)
         return;
     atomic_store(&(*acceptor)->worker->slot->accepting, false);
-    for (size_t i = 0; i < (*acceptor)->n_doors; i++)
+    for (size_t i = 0; i < (*acceptor)->n_doors; i++) {
         event_free((*acceptor)->doors[i].event);
+        /* A listener that the configuration no longer has must not live on in who drains, with nobody to accept. */
+        close((*acceptor)->doors[i].listener->fd);
+    }
     event_free((*acceptor)->pause);
     close((*acceptor)->spare_fd);
     free(*acceptor);
