@@ -74,6 +74,7 @@ struct redis_link {
     uint64_t unfenced;  /* id of a connection that may hold unanswered changes, 0: none */
     bool circuit_open;
     int64_t away_since; /* clock_boot, while not up */
+    uint64_t losses;    /* connections that had been up */
     struct error lost;  /* why the last connection was lost; empty when there was none */
     bool called_back;   /* in this event of the loop */
     char input[INPUT_SIZE];
@@ -218,6 +219,7 @@ static void connection_lost(struct redis_link *link, const char *reason)
     if (!STAILQ_EMPTY(&link->waiting))
         deadline_set(link, STAILQ_FIRST(&link->waiting)->expires);
     shared_count(link->settings.slot, METRIC_REDIS_LOST, 1);
+    link->losses++;
     link->away_since = now;
     error_set(&link->lost, "%s", reason);
 }
@@ -615,6 +617,11 @@ void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_cal
 bool redis_link_circuit_open(const struct redis_link *link)
 {
     return link->circuit_open;
+}
+
+uint64_t redis_link_losses(const struct redis_link *link)
+{
+    return link->losses;
 }
 
 size_t redis_link_waiting(const struct redis_link *link)

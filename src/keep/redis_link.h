@@ -62,6 +62,9 @@ void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_cal
 /* Whether the circuit is open: Redis is away and commands are refused at once. */
 bool redis_link_circuit_open(const struct redis_link *link);
 
+/* How many connections have been lost. What spans several commands, such as a SCAN's cursor, holds only while this number does. */
+uint64_t redis_link_losses(const struct redis_link *link);
+
 /* Commands whose callback is still to come. */
 size_t redis_link_waiting(const struct redis_link *link);
 

@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCAN_COUNT = 1000, DELETE_BATCH = 500, VERIFY_BATCH = 64, PATTERN_SIZE = 3 * 64 + TOKEN_PART_SIZE };
+enum { DELETE_BATCH = 500, VERIFY_BATCH = 64, PATTERN_SIZE = 3 * 64 + TOKEN_PART_SIZE };
 
 struct scan {
     struct scan_settings settings;
     struct scan_result result;
     struct event *turn;      /* the next step, in the next turn of the loop */
+    uint64_t losses;         /* of connections when the SCAN began */
     uint64_t cursor;         /* of keyset_next */
     char pattern[PATTERN_SIZE];
     size_t pattern_size;
@@ -86,6 +87,12 @@ static void scan_from(struct scan *scan, const char *cursor)
     redis_link_command(store_link(scan->settings.store), REDIS_READ, scan_replied, scan, 6, words, sizes);
 }
 
+/* A cursor means nothing to a Redis that was restarted or replaced: keys could be passed over. */
+static bool scan_unbroken(const struct scan *scan)
+{
+    return redis_link_losses(store_link(scan->settings.store)) == scan->losses;
+}
+
 static bool scan_reply_valid(const redisReply *reply)
 {
     return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING &&
@@ -97,7 +104,7 @@ static void scan_replied(void *argument, enum redis_outcome outcome, const redis
     struct scan *scan = argument;
     if (outcome == REDIS_REPLIED && !scan_reply_valid(reply))
         store_log_refusal(scan->settings.store, "SCAN", reply);
-    if (outcome != REDIS_REPLIED || !scan_reply_valid(reply) || !take_keys(scan, reply->element[1])) {
+    if (outcome != REDIS_REPLIED || !scan_unbroken(scan) || !scan_reply_valid(reply) || !take_keys(scan, reply->element[1])) {
         scan->failed = true;
         finish(scan);
     } else if (strcmp(reply->element[0]->str, "0") != 0)
@@ -109,7 +116,7 @@ static void scan_replied(void *argument, enum redis_outcome outcome, const redis
 static void unlink_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
 {
     struct scan *scan = argument;
-    if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_INTEGER) {
+    if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0 && reply->integer <= DELETE_BATCH) {
         scan->result.deleted += (uint64_t)reply->integer;
         work_step(scan);
         return;
@@ -255,6 +262,7 @@ struct scan *scan_start(const struct scan_settings *settings)
     if (scan->result.keys == NULL || scan->turn == NULL)
         memory_exhausted();
     make_pattern(scan);
+    scan->losses = redis_link_losses(store_link(settings->store));
     scan_from(scan, "0");
     return scan;
 }

@@ -32,6 +32,8 @@ struct operation {
     char key[TOKEN_PART_SIZE];
     store_read_callback *read;
     store_change_callback *change;
+    bool (*understand)(const redisReply *reply, enum store_result *result); /* false: not an answer to the command */
+    bool may_do_nothing; /* STORE_NOTHING is one of the answers */
     void *argument;
 };
 
@@ -195,15 +197,27 @@ void store_read(struct store *store, const char key[TOKEN_PART_SIZE], store_read
     redis_link_command(store->link, REDIS_READ, read_replied, operation, 2, words, sizes);
 }
 
-/* SET answers OK, or nil when NX found a value; UNLINK answers how many there were. */
+/* SET answers OK, or nil when NX found a value. */
+static bool written(const redisReply *reply, enum store_result *result)
+{
+    *result = reply->type == REDIS_REPLY_NIL ? STORE_NOTHING : STORE_DONE;
+    return reply->type == REDIS_REPLY_NIL || (reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "OK") == 0);
+}
+
+/* UNLINK answers how many of the one key there were. */
+static bool deleted(const redisReply *reply, enum store_result *result)
+{
+    *result = reply->integer == 0 ? STORE_NOTHING : STORE_DONE;
+    return reply->type == REDIS_REPLY_INTEGER && (reply->integer == 0 || reply->integer == 1);
+}
+
 static enum store_result change_result(struct operation *operation, const redisReply *reply)
 {
-    if (reply->type == REDIS_REPLY_STATUS || (reply->type == REDIS_REPLY_INTEGER && reply->integer > 0))
-        return STORE_DONE;
-    if (reply->type == REDIS_REPLY_NIL || (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0))
-        return STORE_NOTHING;
+    enum store_result result;
+    if (operation->understand(reply, &result) && (result == STORE_DONE || operation->may_do_nothing))
+        return result;
     store_log_refusal(operation->store, operation->command, reply);
-    return STORE_UNAVAILABLE;
+    return reply->type == REDIS_REPLY_ERROR ? STORE_UNAVAILABLE : STORE_UNCERTAIN;
 }
 
 static void change_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
@@ -223,6 +237,8 @@ void store_write(struct store *store, const struct token_data *data, bool replac
 {
     struct operation *operation = operation_new(store, "SET", data->token.key, argument);
     operation->change = callback;
+    operation->understand = written;
+    operation->may_do_nothing = !replace;
     size_t plain_size = 0, name_size;
     unsigned char *plain = codec_encode(data, &plain_size);
     unsigned char *sealed = plain != NULL ? malloc(plain_size + VAULT_OVERHEAD) : NULL;
@@ -252,6 +268,8 @@ void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_ch
 {
     struct operation *operation = operation_new(store, "UNLINK", key, argument);
     operation->change = callback;
+    operation->understand = deleted;
+    operation->may_do_nothing = true;
     size_t sizes[2] = {6, 0};
     const char *words[2] = {"UNLINK", store_name(store, key, &sizes[1])};
     redis_link_command(store->link, REDIS_CHANGE, change_replied, operation, 2, words, sizes);

@@ -50,6 +50,14 @@ void redis_link_free(struct redis_link **link)
     *link = NULL;
 }
 
+static uint64_t losses;
+
+uint64_t redis_link_losses(const struct redis_link *link)
+{
+    (void)link;
+    return losses;
+}
+
 void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument, int argc,
                         const char *const *argv, const size_t *argv_sizes)
 {
@@ -466,6 +474,66 @@ static void test_requests_in_flight_are_bounded(void **state)
     assert_cached(the.first, KEEP_DONE);
 }
 
+static void on_scan(void *argument, enum keep_result result, const struct scan_result *scan)
+{
+    struct heard *heard = argument;
+    heard->called = true;
+    heard->result = result;
+    if (result == KEEP_DONE) {
+        struct keyset *keys = scan->keys;
+        keep_scan_done(the.first, &keys);
+    }
+}
+
+static void reply_scan(size_t i, char *cursor)
+{
+    redisReply name = {.type = REDIS_REPLY_STRING, .str = (char[]){"token:" KEY}, .len = strlen("token:" KEY)};
+    redisReply *names[] = {&name};
+    redisReply position = {.type = REDIS_REPLY_STRING, .str = cursor, .len = strlen(cursor)};
+    redisReply list = {.type = REDIS_REPLY_ARRAY, .elements = 1, .element = names};
+    redisReply *parts[] = {&position, &list};
+    reply(i, &(redisReply){.type = REDIS_REPLY_ARRAY, .elements = 2, .element = parts});
+}
+
+/* A cursor of a connection that was lost in between could pass keys over. */
+static void test_a_scan_does_not_outlive_its_connection(void **state)
+{
+    struct heard scan, second;
+    (void)state;
+    for (uint64_t lost = 0; lost < 2; lost++) {
+        size_t first = n_sent;
+        scan.called = false;
+        keep_scan(the.first, SCAN_LIST, on_scan, &scan);
+        keep_scan(the.first, SCAN_LIST, on_scan, &second); /* one at a time */
+        assert_int_equal(second.result, KEEP_BUSY);
+        reply_scan(first, (char[]){"17"});
+        losses += lost;
+        reply_scan(first + 1, (char[]){"0"});
+        event_base_dispatch(the.base);
+        assert_true(scan.called);
+        assert_int_equal(scan.result, lost ? KEEP_UNAVAILABLE : KEEP_DONE);
+    }
+}
+
+/* What Redis never answers to a command is no verdict. */
+static void test_answers_to_something_else(void **state)
+{
+    struct heard change;
+    (void)state;
+    redisReply strange[] = {
+        {.type = REDIS_REPLY_INTEGER, .integer = -1},
+        {.type = REDIS_REPLY_INTEGER, .integer = 2},
+        {.type = REDIS_REPLY_STATUS, .str = (char[]){"QUEUED"}, .len = 6},
+        {.type = REDIS_REPLY_NIL},
+        {.type = REDIS_REPLY_STRING, .str = (char[]){"1"}, .len = 1},
+    };
+    for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
+        keep_delete(the.first, KEY, on_change, &change);
+        reply(n_sent - 1, &strange[i]);
+        assert_int_equal(change.result, KEEP_UNCERTAIN);
+    }
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -483,6 +551,8 @@ int main(void)
         CASE(test_expiry_is_looked_at_on_every_hit),
         CASE(test_outage_is_never_a_no),
         CASE(test_requests_in_flight_are_bounded),
+        CASE(test_a_scan_does_not_outlive_its_connection),
+        CASE(test_answers_to_something_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
