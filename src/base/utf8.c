@@ -10,8 +10,8 @@ static bool is_tail(unsigned char c)
     return (c & 0xc0) == 0x80;
 }
 
-/* The bytes that the character at `c` takes, 0 when it is none. The second byte's range depends on the first: that is what
- * keeps out long forms, surrogates and what lies beyond U+10FFFF (RFC 3629, section 4). */
+/* The bytes that the character at `c` takes, 0 when it is none. The second byte's range depends on the first: that is
+ * what keeps out long forms, surrogates and what lies beyond U+10FFFF (RFC 3629, section 4). */
 static size_t character_size(const unsigned char *c, size_t left)
 {
     if (c[0] < 0x80)

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Whether the `size` bytes are valid UTF-8; NUL counts as a character. The number of characters goes to *characters when
- * that is not NULL; it is set on true alone. */
+/* Whether the `size` bytes are valid UTF-8; NUL counts as a character. The number of characters goes to *characters
+ * when that is not NULL; it is set on true alone. */
 bool utf8_valid(const char *bytes, size_t size, size_t *characters);
 
 #endif

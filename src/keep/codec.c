@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Token data to and from msgpack. msgpack-c takes memory for as many elements as five bytes may claim, so nothing reaches it
- * before a walk over the headers has shown that all that is claimed is there. */
+/* Token data to and from msgpack. msgpack-c takes memory for as many elements as five bytes may claim, so nothing
+ * reaches it before a walk over the headers has shown that all that is claimed is there. */
 #include "keep/codec.h"
 
 #include "base/utf8.h"
@@ -129,8 +129,8 @@ struct header {
     size_t children; /* values behind it */
 };
 
-/* The types 0xc0 to 0xdf, and how many bytes follow: of a number, or of a length or count. Binary, extensions and fractions
- * have no place in token data. */
+/* The types 0xc0 to 0xdf, and how many bytes follow: of a number, or of a length or count. Binary, extensions and
+ * fractions have no place in token data. */
 static const struct {
     unsigned char kind, bytes;
 } types[32] = {
@@ -166,8 +166,8 @@ static struct header header_make(enum header_kind kind, size_t own, size_t numbe
     return (struct header){HEADER_REFUSED, own, 0};
 }
 
-/* Reads the header at `at`, of which `left` bytes, at least one, are there. One that is cut off comes out as a value that
- * takes more than `left`. */
+/* Reads the header at `at`, of which `left` bytes, at least one, are there. One that is cut off comes out as a value
+ * that takes more than `left`. */
 static struct header header_read(const unsigned char *at, size_t left)
 {
     unsigned char type = at[0];
@@ -186,8 +186,8 @@ static struct header header_read(const unsigned char *at, size_t left)
     return header_make(kind, 1 + bytes, bytes < left ? big_endian(at + 1, bytes) : 0);
 }
 
-/* Walks over the headers of all values. What is wrong is returned, NULL when they are within the bounds, all there, and one
- * value is all there is. */
+/* Walks over the headers of all values. What is wrong is returned, NULL when they are within the bounds, all there, and
+ * one value is all there is. */
 static const char *walk(const unsigned char *bytes, size_t size)
 {
     size_t open[CODEC_DEPTH_MAX]; /* values still to come, by level */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A token: `gt-<key>.<secret>`, key and secret each 22 characters of URL-safe base64, compared as text, never decoded. */
+/* A token: `gt-<key>.<secret>`, key and secret each 22 characters of URL-safe base64, compared as text, not decoded. */
 #ifndef TK_KEEP_TOKEN_H
 #define TK_KEEP_TOKEN_H
 

@@ -129,7 +129,8 @@ static bool groups_check(const struct token_data *data, struct error *error)
 {
     for (size_t i = 0; i < data->n_groups; i++) {
         if (!group_name_valid(data->groups[i].name)) {
-            error_set(error, "groups[%zu].name: must be of A-Z a-z 0-9 . _ -, start with a letter or digit, have a letter", i);
+            error_set(error, "groups[%zu].name: must be of A-Z a-z 0-9 . _ -, start with a letter or digit, "
+                      "and have a letter", i);
             return false;
         }
         if (data->groups[i].id < 1 || data->groups[i].id > INT64_MAX) {
@@ -146,7 +147,7 @@ static const char *fields_wrong(const struct token_data *data)
     if (!token_part_valid(data->token.key, TOKEN_PART_SIZE) || !token_part_valid(data->token.secret, TOKEN_PART_SIZE))
         return "token: key and secret must be 22 characters of A-Z a-z 0-9 - _ each";
     if (data->username == NULL || !username_valid(data->username))
-        return "username: must be 1 to 64 lower-case letters, digits and single inner hyphens, with at least one letter";
+        return "username: must be 1 to 64 lower-case letters, digits and single inner hyphens, with a letter";
     if ((unsigned)data->type >= TYPES)
         return "token_type: must be session, user, notebook, internal, service or oidc";
     if (data->created < 0 || data->created > TOKEN_DATA_TIME_MAX)

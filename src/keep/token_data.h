@@ -59,26 +59,26 @@ enum token_data_source {
     TOKEN_DATA_NEW_TOKEN,  /* ISSUE: the field is refused and a token generated */
 };
 
-/* Reads and checks the `size` bytes of JSON. `now` is seconds since the epoch: the default of `created`, and what `expires`
- * must be after. NULL on failure: `error` names the field by its path and the rule, never quoting the input. What this
- * accepts, the codec can encode and decode again. The caller frees the result. */
+/* Reads and checks the `size` bytes of JSON. `now` is seconds since the epoch: the default of `created`, and what
+ * `expires` must be after. NULL on failure: `error` names the field by its path and the rule, never quoting the input.
+ * What this accepts, the codec can encode and decode again. The caller frees the result. */
 struct token_data *token_data_from_json(const char *text, size_t size, enum token_data_source source, int64_t now,
                                         struct error *error) __attribute__((warn_unused_result));
 
-/* Checks every rule of the fields (not the expiry against the clock, nor the order of the scopes). True when all hold; else
- * `error` names the field. */
+/* Checks every rule of the fields (not the expiry against the clock, nor the order of the scopes). True when all hold;
+ * else `error` names the field. */
 bool token_data_check(const struct token_data *data, struct error *error) __attribute__((warn_unused_result));
 
-/* Renders the JSON: one line, no spaces, fields in the manual's order, no byte below 0x20, no 0x7f, no U+0080 to U+009f raw.
- * Returns a malloc'd string and its length (the caller frees it), or NULL when there is no memory. */
+/* Renders the JSON: one line, no spaces, fields in the manual's order, no byte below 0x20, no 0x7f, no U+0080 to U+009f
+ * raw. Returns a malloc'd string and its length (the caller frees it), or NULL when there is no memory. */
 char *token_data_to_json(const struct token_data *data, size_t *size) __attribute__((warn_unused_result));
 
 /* The name of a type, "session" ...; and the reverse, false when there is no such type. */
 const char *token_type_name(enum token_type type);
 bool token_type_parse(const char *text, size_t size, enum token_type *type) __attribute__((warn_unused_result));
 
-/* A block with a zeroed struct token_data and, from *room on, `room_size` bytes aligned for its arrays and strings: for the
- * reader, which fills it. NULL when there is no memory. */
+/* A block with a zeroed struct token_data and, from *room on, `room_size` bytes aligned for its arrays and strings: for
+ * the reader, which fills it. NULL when there is no memory. */
 struct token_data *token_data_new(size_t room_size, char **room) __attribute__((warn_unused_result));
 
 /* Whether the terminated text is a scope: one or more of A-Z a-z 0-9 : . _ -. */

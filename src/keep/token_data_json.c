@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Token data from JSON, which jansson parses, and to JSON, which is written here: on the way of every cache miss, building
- * a tree for jansson to print took seven times as long, and would leave the secret in memory that nobody wipes. */
+/* Token data from JSON, which jansson parses, and to JSON, which is written here: on the way of every cache miss,
+ * building a tree for jansson to print takes many times as long, and leaves the secret in memory that nobody wipes. */
 #include "keep/codec.h"
 #include "keep/token_data.h"
 #include "keep/token_reader.h"
@@ -84,11 +84,11 @@ static size_t string_end(const char *text, size_t start, size_t end)
     return i < end ? i : end;
 }
 
-/* Finds the arrays and objects that are open at text[end], from the outside in; all before it must be valid JSON. Returns how
- * many there are, of which the first PATH_DEPTH are set. */
+/* Finds the arrays and objects that are open at text[end], from the outside in; all before it must be valid JSON.
+ * Returns how many there are, of which the first PATH_DEPTH are set. */
 static size_t levels_at(const char *text, size_t end, struct level levels[PATH_DEPTH])
 {
-    struct level deeper; /* stands for all those that are not kept */
+    struct level deeper = {.index = 0}; /* stands for all those that are not kept */
     size_t depth = 0;
     for (size_t i = 0; i < end; i++) {
         struct level *level = depth >= 1 && depth <= PATH_DEPTH ? &levels[depth - 1] : &deeper;
@@ -113,8 +113,8 @@ static size_t levels_at(const char *text, size_t end, struct level levels[PATH_D
     return depth;
 }
 
-/* Writes the path of what ends at text[end], such as "groups[0].id", as far as its names may be repeated; "JSON" when that is
- * nowhere. */
+/* Writes the path of what ends at text[end], such as "groups[0].id", as far as its names may be repeated; "JSON" when
+ * that is nowhere. */
 static void path_at(const char *text, size_t end, char *path, size_t path_size)
 {
     struct level levels[PATH_DEPTH];
@@ -134,31 +134,38 @@ static void path_at(const char *text, size_t end, char *path, size_t path_size)
         snprintf(path, path_size, "JSON");
 }
 
+/* What to say of the failures that have a place in the tree; NULL for the others. */
+static const char *rule_broken(const json_error_t *failure)
+{
+    switch (json_error_code(failure)) {
+    case json_error_duplicate_key:
+        return "repeated field";
+    case json_error_numeric_overflow:
+        return "number out of range";
+    case json_error_null_character:
+    case json_error_null_byte_in_key:
+        return "U+0000 is not allowed";
+    default:
+        return NULL;
+    }
+}
+
 /* jansson's own messages quote the input, so none of them is passed on. */
 static void explain(const char *text, size_t size, const json_error_t *failure, struct error *error)
 {
+    char path[PATH_DEPTH * (TOKEN_READER_NAME_MAX + 32)];
     size_t position = failure->position < 0 ? 0 : (size_t)failure->position;
+    const char *rule = rule_broken(failure);
     if (position > size)
         position = size;
-    char path[PATH_DEPTH * (TOKEN_READER_NAME_MAX + 32)];
-    path_at(text, position, path, sizeof path);
-    switch (json_error_code(failure)) {
-    case json_error_duplicate_key:
-        error_set(error, "%s: repeated field", path);
-        break;
-    case json_error_numeric_overflow:
-        error_set(error, "%s: number out of range", path);
-        break;
-    case json_error_null_character:
-        error_set(error, "%s: U+0000 is not allowed", path);
-        break;
-    case json_error_stack_overflow:
+    if (rule != NULL) {
+        path_at(text, position, path, sizeof path);
+        error_set(error, "%s: %s", path, rule);
+    } else if (json_error_code(failure) == json_error_stack_overflow) {
         error_set(error, "JSON: nested too deeply");
-        break;
-    case json_error_out_of_memory:
+    } else if (json_error_code(failure) == json_error_out_of_memory) {
         error_set(error, "no memory");
-        break;
-    default:
+    } else {
         error_set(error, "JSON: not valid at byte %zu", position);
     }
 }
@@ -175,7 +182,11 @@ struct token_data *token_data_from_json(const char *text, size_t size, enum toke
                                         struct error *error)
 {
     const struct token_reader_rules rules = {
-        .tree = &json_tree, .token_is_new = source == TOKEN_DATA_NEW_TOKEN, .created_now = true, .expires_past = now, .now = now,
+        .tree = &json_tree,
+        .token_is_new = source == TOKEN_DATA_NEW_TOKEN,
+        .created_now = true,
+        .expires_past = now,
+        .now = now,
     };
     json_error_t failure;
     json_set_alloc_funcs(malloc, wipe_and_free);
@@ -234,8 +245,8 @@ static void put_escape(struct output *out, unsigned char c)
         put(out, (const char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
 }
 
-/* Writes a string of valid UTF-8 in quotes. A terminal may act on a control character, so none goes out raw: neither those of
- * ASCII nor U+0080 to U+009f, which are 0xc2 and their own number. */
+/* Writes a string of valid UTF-8 in quotes. A terminal may act on a control character, so none goes out raw: neither
+ * those of ASCII nor U+0080 to U+009f, which are 0xc2 and their own number. */
 static void put_string(struct output *out, const char *text)
 {
     const unsigned char *from = (const unsigned char *)text, *at = from;

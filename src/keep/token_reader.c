@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Token data from a parsed tree. Everything is first collected, still in the parser's memory, in a draft on the stack; only
- * when all of it has the right shape does it become one block of exactly the right size. */
+/* Token data from a parsed tree. Everything is first collected, still in the parser's memory, in a draft on the stack;
+ * only when all of it has the right shape does it become one block of exactly the right size. */
 #include "keep/token_reader.h"
 
 #include <sodium.h>
@@ -168,7 +168,8 @@ static bool read_token(struct reader *reader, const struct field *field, const s
     } else if (value->kind == VALUE_TEXT && token_parse(value->text, value->size, token)) {
         return true;
     } else {
-        return fail(reader, place, NULL, "must be gt-KEY.SECRET, each 22 characters of A-Z a-z 0-9 - _, or an object of the two");
+        return fail(reader, place, NULL,
+                    "must be gt-KEY.SECRET, each 22 characters of A-Z a-z 0-9 - _, or an object of the two");
     }
     return read_part(reader, "key", &parts[0], token->key) && read_part(reader, "secret", &parts[1], token->secret);
 }
@@ -253,7 +254,7 @@ static bool read_groups(struct reader *reader, const struct field *field, const 
     return true;
 }
 
-/* The index of the field of that name, FIELDS when there is none. Fields mostly come in the manual's order: `expected`. */
+/* The index of the field of that name, FIELDS when there is none. `expected` is tried first: most come in order. */
 static size_t field_find(const struct value *key, size_t expected)
 {
     for (size_t n = 0; n < FIELDS; n++) {
@@ -386,7 +387,8 @@ static struct token_data *draft_finish(const struct draft *draft, struct error *
     return data;
 }
 
-struct token_data *token_reader_read(const struct value *root, const struct token_reader_rules *rules, struct error *error)
+struct token_data *token_reader_read(const struct value *root, const struct token_reader_rules *rules,
+                                     struct error *error)
 {
     struct draft draft; /* 28 KiB, but only what is used of the lists is touched */
     struct reader reader = {rules, error, &draft};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads token data from a tree that a parser made, of JSON or of msgpack: which fields there are, of what kind, which are
- * required, and their paths in errors, once for both. */
+/* Reads token data from a tree that a parser made, of JSON or of msgpack: which fields there are, of what kind, which
+ * are required, and their paths in errors, once for both. */
 #ifndef TK_KEEP_TOKEN_READER_H
 #define TK_KEEP_TOKEN_READER_H
 
@@ -33,8 +33,8 @@ struct value {
 struct value_tree {
     /* The element of an array, `index` below its size. */
     struct value (*element)(const void *array, size_t index);
-    /* The member of a map behind `previous`, the first when that is NULL. Returns what to pass as the next call's `previous`;
-     * NULL, with `key` and `value` untouched, when there is no more. */
+    /* The member of a map behind `previous`, the first when that is NULL. Returns what to pass as the next call's
+     * `previous`; NULL, with `key` and `value` untouched, when there is no more. */
     const void *(*member)(const void *map, const void *previous, struct value *key, struct value *value);
 };
 
@@ -50,12 +50,13 @@ struct token_reader_rules {
     int64_t now;          /* seconds since the epoch */
 };
 
-/* Reads the whole of token data from `root` and checks it; scopes come out sorted and without repeats. NULL on failure, with
- * the field's path and the rule in `error`. The caller frees the result, which keeps nothing of the tree. */
-struct token_data *token_reader_read(const struct value *root, const struct token_reader_rules *rules, struct error *error)
-    __attribute__((warn_unused_result));
+/* Reads the whole of token data from `root` and checks it; scopes come out sorted and without repeats. NULL on failure,
+ * with the field's path and the rule in `error`. The caller frees the result, which keeps nothing of the tree. */
+struct token_data *token_reader_read(const struct value *root, const struct token_reader_rules *rules,
+                                     struct error *error) __attribute__((warn_unused_result));
 
-/* Whether a name from the input may be repeated in an error: at most TOKEN_READER_NAME_MAX of A-Z a-z 0-9 . _ -, and no token. */
+/* Whether a name from the input may be repeated in an error: at most TOKEN_READER_NAME_MAX of A-Z a-z 0-9 . _ -, and no
+ * token. */
 bool token_reader_may_name(const char *name, size_t size);
 
 #endif

@@ -88,7 +88,8 @@ static int keyring_open(const char *path, struct error *error)
     return -1;
 }
 
-/* Reads all of the file into `text`, which has room for KEYRING_SIZE_MAX + 1 bytes. -1, with `error` set, on failure. */
+/* Reads all of the file into `text`, which has room for KEYRING_SIZE_MAX + 1 bytes. -1, with `error` set, on failure.
+ */
 static ssize_t keyring_read(const char *path, char *text, struct error *error)
 {
     int fd = keyring_open(path, error);
@@ -197,7 +198,8 @@ void vault_free(struct vault **vault)
 
 /* Values. */
 
-static void authenticated_set(struct authenticated *data, const unsigned char *header, const char *name, size_t name_size)
+static void authenticated_set(struct authenticated *data, const unsigned char *header, const char *name,
+                              size_t name_size)
 {
     memcpy(data->bytes, header, VAULT_HEADER_SIZE);
     memcpy(data->bytes + VAULT_HEADER_SIZE, name, name_size);
@@ -215,8 +217,8 @@ void vault_seal(const struct vault *vault, const char *name, size_t name_size, c
     memcpy(out + 1, vault->ids[0], VAULT_KEY_ID_SIZE);
     randombytes_buf(nonce, VAULT_NONCE_SIZE);
     authenticated_set(&data, out, name, name_size);
-    crypto_aead_xchacha20poly1305_ietf_encrypt(nonce + VAULT_NONCE_SIZE, NULL, plain, size, data.bytes, data.size, NULL, nonce,
-                                               vault->keys[0]);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(nonce + VAULT_NONCE_SIZE, NULL, plain, size, data.bytes, data.size, NULL,
+                                               nonce, vault->keys[0]);
 }
 
 enum vault_result vault_open(const struct vault *vault, const char *name, size_t name_size, const unsigned char *sealed,
@@ -235,7 +237,8 @@ enum vault_result vault_open(const struct vault *vault, const char *name, size_t
     size_t text_size = size - VAULT_HEADER_SIZE - VAULT_NONCE_SIZE;
     struct authenticated data;
     authenticated_set(&data, sealed, name, name_size);
-    if (crypto_aead_xchacha20poly1305_ietf_decrypt(out, NULL, NULL, text, text_size, data.bytes, data.size, nonce, key) != 0)
+    if (crypto_aead_xchacha20poly1305_ietf_decrypt(out, NULL, NULL, text, text_size, data.bytes, data.size, nonce,
+                                                   key) != 0)
         return VAULT_FORGED;
     *plain_size = size - VAULT_OVERHEAD;
     return VAULT_OK;

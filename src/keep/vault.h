@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The vault seals and opens stored values with the keys of a keyring; tokenkeepd(8), "STORED VALUES", has the format. */
+/* The vault seals and opens stored values with the keys of a keyring; tokenkeepd(8), "STORED VALUES", has the format.
+ */
 #ifndef TK_KEEP_VAULT_H
 #define TK_KEEP_VAULT_H
 
@@ -12,8 +13,9 @@ enum {
     VAULT_KEY_ID_SIZE = 8,
     VAULT_NONCE_SIZE = 24,
     VAULT_HEADER_SIZE = 1 + VAULT_KEY_ID_SIZE,
-    VAULT_OVERHEAD = VAULT_HEADER_SIZE + VAULT_NONCE_SIZE + 16, /* bytes that a sealed value is longer than its plaintext */
-    VAULT_NAME_MAX = 1024, /* bytes of a Redis key */
+    VAULT_OVERHEAD =
+        VAULT_HEADER_SIZE + VAULT_NONCE_SIZE + 16, /* bytes that a sealed value is longer than its plaintext */
+    VAULT_NAME_MAX = 1024,                         /* bytes of a Redis key */
 };
 
 enum vault_result {
@@ -26,9 +28,10 @@ enum vault_result {
 
 struct vault;
 
-/* Reads a keyring file into locked memory: a key a line in padded standard base64, `#` comments, empty lines. Refused: a file
- * that others can read or its group can write (checked on the open descriptor), no key, a bad line, two keys of one id.
- * NULL on failure; `error` names file, line and reason, never the line's content. The caller frees the result. */
+/* Reads a keyring file into locked memory: a key a line in padded standard base64, `#` comments, empty lines. Refused:
+ * a file that others can read or its group can write (checked on the open descriptor), no key, a bad line, two keys of
+ * one id. NULL on failure; `error` names file, line and reason, never the line's content. The caller frees the result.
+ */
 struct vault *vault_open_keyring(const char *path, struct error *error) __attribute__((warn_unused_result));
 
 /* The number of keys, at least 1. */
@@ -39,9 +42,10 @@ size_t vault_keys(const struct vault *vault);
 void vault_seal(const struct vault *vault, const char *name, size_t name_size, const unsigned char *plain, size_t size,
                 unsigned char *out);
 
-/* Opens a sealed value into `out`, which has room for size - VAULT_OVERHEAD bytes (nothing is written when `size` is less
- * than VAULT_OVERHEAD); `out` may be `sealed` + VAULT_HEADER_SIZE + VAULT_NONCE_SIZE. *plain_size is set on VAULT_OK alone;
- * after VAULT_FORGED `out` holds no plaintext. The first thing wrong, in the order of the enum, is what is returned. */
+/* Opens a sealed value into `out`, which has room for size - VAULT_OVERHEAD bytes (nothing is written when `size` is
+ * less than VAULT_OVERHEAD); `out` may be `sealed` + VAULT_HEADER_SIZE + VAULT_NONCE_SIZE. *plain_size is set on
+ * VAULT_OK alone; after VAULT_FORGED `out` holds no plaintext. The first thing wrong, in the order of the enum, is what
+ * is returned. */
 enum vault_result vault_open(const struct vault *vault, const char *name, size_t name_size, const unsigned char *sealed,
                              size_t size, unsigned char *out, size_t *plain_size) __attribute__((warn_unused_result));
 

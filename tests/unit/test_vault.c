@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The vault: keyring files good and bad, the written-out vectors, and values that were cut, altered, copied and moved. */
+/* The vault: keyring files good and bad, the written-out vectors, and values that were cut, altered and moved. */
 #include "keep/codec.h"
 #include "keep/vault.h"
 #include "vectors.h"
@@ -144,7 +144,8 @@ static void modes(void **state)
         bool allowed = (mode & S_IRWXO) == 0 && (mode & S_IWGRP) == 0;
         char expected[256];
         snprintf(expected, sizeof expected,
-                 ": others can use the keyring or its group can write it (mode %04o): chmod 0640 %s", (unsigned)mode, file);
+                 ": others can use the keyring or its group can write it (mode %04o): chmod 0640 %s", (unsigned)mode,
+                 file);
         if (!allowed && (mode & S_IRUSR) != 0)
             refused(LINE_A, strlen(LINE_A), mode, expected);
         else if (allowed && (mode & S_IRUSR) != 0) {
@@ -232,7 +233,8 @@ static void opens_the_vectors(void **state)
         const struct vector *vector = &vectors[i];
         size_t sealed_size, plain_size, opened_size = 0, json_size;
         unsigned char *sealed = from_hex(vector->sealed, &sealed_size), *plain = from_hex(vector->plain, &plain_size);
-        unsigned char *opened = malloc(sealed_size - VAULT_OVERHEAD), *within = sealed + VAULT_HEADER_SIZE + VAULT_NONCE_SIZE;
+        unsigned char *opened = malloc(sealed_size - VAULT_OVERHEAD);
+        unsigned char *within = sealed + VAULT_HEADER_SIZE + VAULT_NONCE_SIZE;
         assert_int_equal(vault_open(vault, vector->redis_key, strlen(vector->redis_key), sealed, sealed_size, opened,
                                     &opened_size), VAULT_OK);
         assert_int_equal(opened_size, plain_size);
@@ -273,8 +275,8 @@ static void seals(void **state)
             size_t opened_size = SIZE_MAX;
             vault_seal(vault, name, strlen(name), plain, size, sealed[i]);
             assert_memory_equal(sealed[i], header, sizeof header);
-            assert_int_equal(vault_open(other, name, strlen(name), sealed[i], size + VAULT_OVERHEAD, opened, &opened_size),
-                             VAULT_OK);
+            assert_int_equal(VAULT_OK, vault_open(other, name, strlen(name), sealed[i], size + VAULT_OVERHEAD, opened,
+                                                  &opened_size));
             assert_int_equal(opened_size, size);
             assert_memory_equal(opened, plain, size);
         }
@@ -286,6 +288,19 @@ static void seals(void **state)
     vault_free(&other);
 }
 
+/* What opening gives, from blocks of their own and of just the size, so that a step beyond them would be seen. */
+static enum vault_result result(const struct vault *vault, const char *name, const unsigned char *sealed, size_t size)
+{
+    size_t room = size < VAULT_OVERHEAD ? 0 : size - VAULT_OVERHEAD, opened_size = SIZE_MAX;
+    unsigned char *copy = malloc(size + (size == 0)), *opened = malloc(room + (room == 0));
+    memcpy(copy, sealed, size);
+    enum vault_result result = vault_open(vault, name, strlen(name), copy, size, opened, &opened_size);
+    assert_int_equal(opened_size, result == VAULT_OK ? room : SIZE_MAX);
+    free(opened);
+    free(copy);
+    return result;
+}
+
 static void names(void **state)
 {
     (void)state;
@@ -294,22 +309,28 @@ static void names(void **state)
         "token:bbcdefghijklmnopqrstuv", "token:abcdefghijklmnopqrstuw", "token:abcdefghijklmnopqrstu",
         "token:abcdefghijklmnopqrstuvw", "other:abcdefghijklmnopqrstuv", "abcdefghijklmnopqrstuv", "",
     };
-    const struct vector *vector = &vectors[0];
-    size_t size, opened_size = 77;
-    unsigned char *sealed = from_hex(vector->sealed, &size), *opened = malloc(size);
+    size_t size;
+    unsigned char *sealed = from_hex(vectors[0].sealed, &size);
+    assert_int_equal(result(vault, "token:abcdefghijklmnopqrstuv", sealed, size), VAULT_OK);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        assert_int_equal(vault_open(vault, others[i], strlen(others[i]), sealed, size, opened, &opened_size), VAULT_FORGED);
-    char *longest = calloc(1, VAULT_NAME_MAX + 1);
-    unsigned char value[VAULT_OVERHEAD + 1];
-    vault_seal(vault, longest, VAULT_NAME_MAX, (const unsigned char *)"x", 1, value);
-    assert_int_equal(vault_open(vault, longest, VAULT_NAME_MAX + 1, value, sizeof value, opened, &opened_size), VAULT_FORGED);
-    assert_int_equal(opened_size, 77);
-    assert_int_equal(vault_open(vault, longest, VAULT_NAME_MAX, value, sizeof value, opened, &opened_size), VAULT_OK);
-    assert_int_equal(opened_size, 1);
-    free(longest);
-    free(opened);
+        assert_int_equal(result(vault, others[i], sealed, size), VAULT_FORGED);
     free(sealed);
+
+    char longest[VAULT_NAME_MAX + 2] = "";
+    unsigned char value[VAULT_OVERHEAD + 1];
+    memset(longest, 'n', VAULT_NAME_MAX);
+    vault_seal(vault, longest, VAULT_NAME_MAX, (const unsigned char *)"x", 1, value);
+    assert_int_equal(result(vault, longest, value, sizeof value), VAULT_OK);
+    longest[VAULT_NAME_MAX] = 'n';
+    assert_int_equal(result(vault, longest, value, sizeof value), VAULT_FORGED);
     vault_free(&vault);
+}
+
+static enum vault_result expected_when_altered(size_t at)
+{
+    if (at == 0)
+        return VAULT_BAD_FORMAT;
+    return at < VAULT_HEADER_SIZE ? VAULT_UNKNOWN_KEY : VAULT_FORGED;
 }
 
 /* Every bit of a value turned, and every length it could be cut to. */
@@ -317,33 +338,22 @@ static void altered_values(void **state)
 {
     (void)state;
     struct vault *vault = vault_of_vectors();
-    const struct vector *vector = &vectors[1];
-    size_t name_size = strlen(vector->redis_key), size, opened_size = 77;
-    unsigned char *sealed = from_hex(vector->sealed, &size), *opened = malloc(size);
+    const char *name = vectors[1].redis_key;
+    size_t size, other_size;
+    unsigned char *sealed = from_hex(vectors[1].sealed, &size), *other = from_hex(vectors[0].sealed, &other_size);
     for (size_t at = 0; at < size; at++) {
         for (unsigned bit = 0; bit < 8; bit++) {
-            enum vault_result expected = at == 0 ? VAULT_BAD_FORMAT : at < VAULT_HEADER_SIZE ? VAULT_UNKNOWN_KEY : VAULT_FORGED;
             sealed[at] ^= (unsigned char)(1u << bit);
-            assert_int_equal(vault_open(vault, vector->redis_key, name_size, sealed, size, opened, &opened_size), expected);
+            assert_int_equal(result(vault, name, sealed, size), expected_when_altered(at));
             sealed[at] ^= (unsigned char)(1u << bit);
         }
     }
-    for (size_t cut = 0; cut < size; cut++) {
-        enum vault_result expected = cut < VAULT_OVERHEAD ? VAULT_TRUNCATED : VAULT_FORGED;
-        unsigned char *copy = malloc(cut + 1); /* its own block, so that reading beyond it would be seen */
-        memcpy(copy, sealed, cut);
-        assert_int_equal(vault_open(vault, vector->redis_key, name_size, copy, cut, opened, &opened_size), expected);
-        free(copy);
-    }
-    assert_int_equal(opened_size, 77);
-    assert_int_equal(vault_open(vault, vector->redis_key, name_size, sealed, size, opened, &opened_size), VAULT_OK);
-    /* The other key's id before what this key sealed. */
-    size_t other_size;
-    unsigned char *other = from_hex(vectors[0].sealed, &other_size);
-    memcpy(sealed, other, VAULT_HEADER_SIZE);
-    assert_int_equal(vault_open(vault, vector->redis_key, name_size, sealed, size, opened, &opened_size), VAULT_FORGED);
+    for (size_t cut = 0; cut < size; cut++)
+        assert_int_equal(result(vault, name, sealed, cut), cut < VAULT_OVERHEAD ? VAULT_TRUNCATED : VAULT_FORGED);
+    assert_int_equal(result(vault, name, sealed, size), VAULT_OK);
+    memcpy(sealed, other, VAULT_HEADER_SIZE); /* the id of another key that there is */
+    assert_int_equal(result(vault, name, sealed, size), VAULT_FORGED);
     free(other);
-    free(opened);
     free(sealed);
     vault_free(&vault);
 }
@@ -352,11 +362,9 @@ static void a_key_taken_away(void **state)
 {
     (void)state;
     struct vault *vault = vault_of(LINE_C);
-    size_t size, opened_size;
-    unsigned char *sealed = from_hex(vectors[0].sealed, &size), *opened = malloc(size);
-    assert_int_equal(vault_open(vault, vectors[0].redis_key, strlen(vectors[0].redis_key), sealed, size, opened, &opened_size),
-                     VAULT_UNKNOWN_KEY);
-    free(opened);
+    size_t size;
+    unsigned char *sealed = from_hex(vectors[0].sealed, &size);
+    assert_int_equal(result(vault, vectors[0].redis_key, sealed, size), VAULT_UNKNOWN_KEY);
     free(sealed);
     vault_free(&vault);
 }

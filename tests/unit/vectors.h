@@ -48,10 +48,10 @@ static const struct vector vectors[] = {
      "ffa3676964cf0000000100000000a667726f7570739282a46e616d65ab736f6d652d757365722d31a26964cd03e882a4"
      "6e616d65a6375f75702e78a2696401",
      "{\"token\":\"gt-0123456789_-zyxwvutsrq.abcdefghijklmnopqrstuv\",\"username\":\"some-user-1\",\"token_type"
-     "\":\"oidc\",\"scopes\":[\"admin:token\",\"exec:notebook\",\"read:all\",\"user:token\"],\"created\":1700000000,\""
-     "expires\":253402300799,\"service\":\"portal\",\"name\":\"Some User\",\"email\":\"some@example.org\",\"uid\":922"
-     "3372036854775807,\"gid\":4294967296,\"groups\":[{\"name\":\"some-user-1\",\"id\":1000},{\"name\":\"7_up.x\",\"i"
-     "d\":1}]}",
+     "\":\"oidc\",\"scopes\":[\"admin:token\",\"exec:notebook\",\"read:all\",\"user:token\"],\"created\":1700000000,"
+     "\"expires\":253402300799,\"service\":\"portal\",\"name\":\"Some User\",\"email\":\"some@example.org\",\"uid\":"
+     "9223372036854775807,\"gid\":4294967296,\"groups\":[{\"name\":\"some-user-1\",\"id\":1000},{\"name\":\"7_up.x\""
+     ",\"id\":1}]}",
      true},
     {"text beyond ASCII, and an empty list of groups",
      "token:0123456789_-zyxwvutsrq",
@@ -65,8 +65,8 @@ static const struct vector vectors[] = {
      "6174656401a46e616d65bc5a6fc3ab20e2988320f09f98802022715c22200a207f20c28520c2a0a5656d61696cd92865"
      "656565656565656565656565656565656565656565656565656565656565656565656565656565a667726f75707390",
      "{\"token\":\"gt-0123456789_-zyxwvutsrq.ABCDEFGHIJKLMNOP0189-_\",\"username\":\"x1\",\"token_type\":\"user\","
-     "\"scopes\":[\"z\"],\"created\":1,\"name\":\"Zo\303\253 \342\230\203 \360\237\230\200 \\\"q\\\\\\\" \\u000a \\u007f \\u0085 \302\240\",\"email\":\"eeeee"
-     "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"groups\":[]}",
+     "\"scopes\":[\"z\"],\"created\":1,\"name\":\"Zo\303\253 \342\230\203 \360\237\230\200 \\\"q\\\\\\\" \\u000a \\u"
+     "007f \\u0085 \302\240\",\"email\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"groups\":[]}",
      true},
     {"another encoder's choices: wide integers, long headers, nulls, another order",
      "token:abcdefghijklmnopqrstuv",

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Writes vectors.h: stored values, made without any code of tokenkeep's or of its libraries.
 
-XChaCha20-Poly1305 (RFC 8439, draft-irtf-cfrg-xchacha), the key id and msgpack are written out here, in plain Python, from their
-specifications. The result is kept in the repository; a difference after running this again is a change of format.
+XChaCha20-Poly1305 (RFC 8439, draft-irtf-cfrg-xchacha), the key id and msgpack are written out here, in plain Python,
+from their specifications. The result is kept in the repository: a difference after running this again is a change of
+format.
 """
 import hashlib
 import struct
@@ -90,7 +91,10 @@ def pack(value):
         if len(text) < 32:
             return bytes([0xA0 | len(text)]) + text
         return (b"\xd9" + bytes([len(text)]) if len(text) < 256 else b"\xda" + struct.pack(">H", len(text))) + text
-    code, small, parts = (0xDC, 0x90, value) if isinstance(value, list) else (0xDE, 0x80, [p for i in value.items() for p in i])
+    if isinstance(value, list):
+        code, small, parts = 0xDC, 0x90, value
+    else:
+        code, small, parts = 0xDE, 0x80, [part for member in value.items() for part in member]
     head = bytes([small | len(value)]) if len(value) < 16 else bytes([code]) + struct.pack(">H", len(value))
     return head + b"".join(map(pack, parts))
 
@@ -107,24 +111,29 @@ VECTORS = [
         "token": [PART_3, PART_1], "username": "some-user-1", "token_type": "oidc",
         "scopes": ["admin:token", "exec:notebook", "read:all", "user:token"], "created": 1700000000,
         "expires": 253402300799, "service": "portal", "name": "Some User", "email": "some@example.org",
-        "uid": 9223372036854775807, "gid": 4294967296, "groups": [{"name": "some-user-1", "id": 1000}, {"name": "7_up.x", "id": 1}]}),
+        "uid": 9223372036854775807, "gid": 4294967296,
+        "groups": [{"name": "some-user-1", "id": 1000}, {"name": "7_up.x", "id": 1}]}),
      f'{{"token":"gt-{PART_3}.{PART_1}","username":"some-user-1","token_type":"oidc",'
      '"scopes":["admin:token","exec:notebook","read:all","user:token"],"created":1700000000,'
      '"expires":253402300799,"service":"portal","name":"Some User","email":"some@example.org",'
-     '"uid":9223372036854775807,"gid":4294967296,"groups":[{"name":"some-user-1","id":1000},{"name":"7_up.x","id":1}]}'),
+     '"uid":9223372036854775807,"gid":4294967296,'
+     '"groups":[{"name":"some-user-1","id":1000},{"name":"7_up.x","id":1}]}'),
     ("text beyond ASCII, and an empty list of groups", KEY_A, bytes(24), f"token:{PART_3}", pack({
         "token": [PART_3, PART_2], "username": "x1", "token_type": "user", "scopes": ["z"], "created": 1,
         "name": "Zo\u00eb \u2603 \U0001F600 \"q\\\" \n \x7f \u0085 \u00a0", "email": "e" * 40, "groups": []}),
      f'{{"token":"gt-{PART_3}.{PART_2}","username":"x1","token_type":"user","scopes":["z"],"created":1,'
-     '"name":"Zo\u00eb \u2603 \U0001F600 \\"q\\\\\\" \\u000a \\u007f \\u0085 \u00a0","email":"' + "e" * 40 + '","groups":[]}'),
-    ("another encoder's choices: wide integers, long headers, nulls, another order", KEY_A, b"\xff" * 24, f"token:{PART_1}",
+     '"name":"Zo\u00eb \u2603 \U0001F600 \\"q\\\\\\" \\u000a \\u007f \\u0085 \u00a0",'
+     '"email":"' + "e" * 40 + '","groups":[]}'),
+    ("another encoder's choices: wide integers, long headers, nulls, another order", KEY_A, b"\xff" * 24,
+     f"token:{PART_1}",
      b"\xdf\0\0\0\x08"
      + pack("scopes") + b"\xdd\0\0\0\x03" + pack("b") + b"\xd9\x01a" + b"\xdb\0\0\0\x01b"
      + pack("token") + b"\xdc\0\x02" + b"\xda\0\x16" + PART_1.encode() + pack(PART_2)
      + b"\xd9\x08username" + pack("u") + pack("name") + b"\xc0"
      + pack("created") + b"\xd3" + struct.pack(">q", 5) + pack("expires") + b"\xcf" + struct.pack(">Q", 6)
      + pack("uid") + b"\xd0\x07" + pack("token_type") + pack("service"),
-     f'{{"token":"gt-{PART_1}.{PART_2}","username":"u","token_type":"service","scopes":["a","b"],"created":5,"expires":6,"uid":7}}'),
+     f'{{"token":"gt-{PART_1}.{PART_2}","username":"u","token_type":"service",'
+     '"scopes":["a","b"],"created":5,"expires":6,"uid":7}'),
 ]
 
 
@@ -133,24 +142,51 @@ def literal(text):
     return '"' + "".join(plain.get(c, chr(c) if 0x20 <= c < 0x7F else "\\%03o" % c) for c in text) + '"'
 
 
-def lines(text, width=96):
-    text = text.encode()
-    return "\n".join("     " + literal(text[i:i + width]) for i in range(0, len(text), width))
+def lines(text):
+    parts, text = [], text.encode()
+    while text:
+        size = next(size for size in range(96, 0, -1) if len(literal(text[:size])) <= 112)
+        parts.append("     " + literal(text[:size]))
+        text = text[size:]
+    return "\n".join(parts)
+
+
+HEAD = f"""\
+/* SPDX-License-Identifier: MIT */
+/* Stored values, written by vectors.py, which shares no code with what is tested. */
+#ifndef TK_TESTS_VECTORS_H
+#define TK_TESTS_VECTORS_H
+
+#include <stdbool.h>
+
+#define VECTOR_KEY_A "{KEY_A.hex()}"
+#define VECTOR_KEY_B "{KEY_B.hex()}"
+
+struct vector {{
+    const char *what;
+    const char *redis_key;
+    const char *sealed; /* hex */
+    const char *plain;  /* hex */
+    const char *json;
+    bool shortest; /* just as the encoder would have it */
+}};
+
+static const struct vector vectors[] = {{"""
+
+TAIL = """\
+};
+enum { VECTORS = sizeof vectors / sizeof *vectors };
+
+#endif"""
 
 
 def main():
-    print("/* SPDX-License-Identifier: MIT */")
-    print("/* Stored values, written by vectors.py, which shares no code with what is tested. */")
-    print("#ifndef TK_TESTS_VECTORS_H\n#define TK_TESTS_VECTORS_H\n\n#include <stdbool.h>\n")
-    for name, key in ("A", KEY_A), ("B", KEY_B):
-        print(f'#define VECTOR_KEY_{name} "{key.hex()}"')
-    print("\nstruct vector {\n    const char *what;\n    const char *redis_key;\n    const char *sealed; /* hex */")
-    print("    const char *plain;  /* hex */\n    const char *json;\n    bool shortest; /* just as the encoder would have it */\n};\n\nstatic const struct vector vectors[] = {")
+    print(HEAD)
     for what, key, nonce, redis_key, plain, json in VECTORS:
         sealed = seal(key, nonce, redis_key.encode(), plain)
-        print(f"    {{{literal(what.encode())},\n     {literal(redis_key.encode())},")
-        print(",\n".join(map(lines, (sealed.hex(), plain.hex(), json))) + (",\n     true}," if plain[0] < 0x90 else ",\n     false},"))
-    print("};\nenum { VECTORS = sizeof vectors / sizeof *vectors };\n\n#endif")
+        parts = map(lines, (what, redis_key, sealed.hex(), plain.hex(), json))
+        print("    {" + ",\n".join(parts).lstrip() + ",\n     " + ("true" if plain[0] < 0x90 else "false") + "},")
+    print(TAIL)
 
 
 if __name__ == "__main__":
