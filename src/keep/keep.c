@@ -222,7 +222,8 @@ void keep_get(struct keep *keep, const struct keep_time *now, const char key[TOK
     waiter->has_secret = secret != NULL;
     if (secret != NULL)
         memcpy(waiter->secret, secret, TOKEN_PART_SIZE);
-    STAILQ_INSERT_TAIL(&flight_for(keep, hash, key, generation, now->boot)->waiters, waiter, next);
+    struct flight *flight = flight_for(keep, hash, key, generation, now->boot); /* the macro evaluates its argument twice */
+    STAILQ_INSERT_TAIL(&flight->waiters, waiter, next);
     keep->waiting++;
 }
 

@@ -316,6 +316,8 @@ static void test_rule_3_no_joining_of_an_older_get(void **state)
     reply_nil(2);
     assert_int_equal(new.result, KEEP_INVALID);
     assert_int_equal(joined.result, KEEP_INVALID);
+    assert_int_equal(the.shared->slots[0].metrics[METRIC_CACHE_MISSES], 4);
+    assert_int_equal(the.shared->slots[0].metrics[METRIC_CACHE_JOINED], 2);
 }
 
 static void test_rule_4_counter_moves_on_every_outcome(void **state)
