@@ -261,7 +261,7 @@ static const void *map_member(const void *object, const void *previous, struct v
 struct token_data *codec_decode(const unsigned char *bytes, size_t size, struct error *error)
 {
     static const struct value_tree tree = {array_element, map_member};
-    static const struct token_reader_rules rules = {.tree = &tree, .token_is_array = true};
+    static const struct token_reader_rules rules = {.tree = &tree, .token_is_array = true, .sealed = true};
     const char *wrong = size > CODEC_SIZE_MAX ? "msgpack: too long" : walk(bytes, size);
     if (wrong != NULL) {
         error_set(error, "%s", wrong);

@@ -96,7 +96,7 @@ bool token_reader_may_name(const char *name, size_t size)
 /* Says that a member is not one that there is. Always false. */
 static bool fail_unknown(struct reader *reader, struct place place, const struct value *key)
 {
-    if (key->kind != VALUE_TEXT || !token_reader_may_name(key->text, key->size))
+    if (reader->rules->sealed || key->kind != VALUE_TEXT || !token_reader_may_name(key->text, key->size))
         return fail(reader, place, NULL, "an unknown field");
     char name[TOKEN_READER_NAME_MAX + 1];
     snprintf(name, sizeof name, "%.*s", (int)key->size, key->text);

@@ -45,6 +45,7 @@ struct token_reader_rules {
     const struct value_tree *tree;
     bool token_is_new;    /* none may be given, one is generated */
     bool token_is_array;  /* [key, secret]; else "gt-..." or {"key", "secret"} */
+    bool sealed;          /* it came out of the vault: an error repeats no word of it, it may go to a log */
     bool created_now;     /* `created` may be absent and is then `now` */
     int64_t expires_past; /* `expires` must be greater */
     int64_t now;          /* seconds since the epoch */

@@ -239,7 +239,7 @@ static void bad_fields(void **state)
         {BYTES("\x86" FIVE "\xa6"
                "expire"
                "\x01"),
-         "expire: unknown field"},
+         "an unknown field"},
         {BYTES("\x86" FIVE "\xa3"
                "x y"
                "\x01"),
@@ -309,7 +309,7 @@ static void bad_fields(void **state)
         {BYTES("\x86" FIVE K_GROUPS "\x91\x90"), "groups[0]: must be an object of name and id"},
         {BYTES("\x86" FIVE K_GROUPS "\x91\x81" K_NAME "\xa1g"), "groups[0].id: is required"},
         {BYTES("\x86" FIVE K_GROUPS "\x91\x83" K_NAME "\xa1g\xa2id\x01\xa2id\x01"), "groups[0].id: repeated field"},
-        {BYTES("\x86" FIVE K_GROUPS "\x91\x83" K_NAME "\xa1g\xa2id\x01\xa2ID\x01"), "groups[0].ID: unknown field"},
+        {BYTES("\x86" FIVE K_GROUPS "\x91\x83" K_NAME "\xa1g\xa2id\x01\xa2ID\x01"), "groups[0]: an unknown field"},
         {BYTES("\x86" FIVE K_GROUPS "\x91\x82" K_NAME "\xa1g\xa2id\x00"),
          "groups[0].id: must be an integer from 1 to 9223372036854775807"},
     };
