@@ -135,7 +135,7 @@ def test_everything_is_clean_under_valgrind(folder):
         run_resp(address)
         run_client(folder, address)
         server.send_signal(signal.SIGHUP)
-        until(lambda: False, 3, "x")
+        until(lambda: "reloaded: " in log.read_text(), 30, "the reload")
         run_conversation(address)
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0, log.read_text()
