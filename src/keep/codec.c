@@ -3,6 +3,7 @@
  * reaches it before a walk over the headers has shown that all that is claimed is there. */
 #include "keep/codec.h"
 
+#include "base/memory.h"
 #include "base/utf8.h"
 #include "keep/token_reader.h"
 
@@ -272,8 +273,11 @@ struct token_data *codec_decode(const unsigned char *bytes, size_t size, struct 
     msgpack_unpacked_init(&unpacked);
     size_t offset = 0;
     struct token_data *data = NULL;
-    if (msgpack_unpack_next(&unpacked, (const char *)bytes, size, &offset) != MSGPACK_UNPACK_SUCCESS) {
-        error_set(error, "msgpack: cannot be unpacked, or no memory");
+    msgpack_unpack_return result = msgpack_unpack_next(&unpacked, (const char *)bytes, size, &offset);
+    if (result == MSGPACK_UNPACK_NOMEM_ERROR) {
+        memory_exhausted(); /* it must not look like a value that may be deleted */
+    } else if (result != MSGPACK_UNPACK_SUCCESS) {
+        error_set(error, "msgpack: cannot be unpacked");
     } else {
         struct value root = value_of(&unpacked.data);
         data = token_reader_read(&root, &rules, error);

@@ -2,6 +2,7 @@
 /* Token data: its block of memory, its types, and the rules of its fields. */
 #include "keep/token_data.h"
 
+#include "base/memory.h"
 #include "base/utf8.h"
 
 #include <sodium.h>
@@ -24,10 +25,8 @@ enum { TYPES = sizeof type_names / sizeof *type_names };
 struct token_data *token_data_new(size_t room_size, char **room)
 {
     size_t size = sizeof(struct block) + room_size;
-    struct block *block = malloc(size);
-    if (block == NULL)
-        return NULL;
-    *block = (struct block){.size = size};
+    struct block *block = memory_zeroed(size);
+    block->size = size;
     *room = (char *)(block + 1);
     return &block->data;
 }

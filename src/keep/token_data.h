@@ -77,9 +77,9 @@ char *token_data_to_json(const struct token_data *data, size_t *size) __attribut
 const char *token_type_name(enum token_type type);
 bool token_type_parse(const char *text, size_t size, enum token_type *type) __attribute__((warn_unused_result));
 
-/* A block with a zeroed struct token_data and, from *room on, `room_size` bytes aligned for its arrays and strings: for
- * the reader, which fills it. NULL when there is no memory. */
-struct token_data *token_data_new(size_t room_size, char **room) __attribute__((warn_unused_result));
+/* A zeroed block: a struct token_data and, from *room on, `room_size` bytes aligned for its arrays and strings; for the
+ * reader, which fills it. Never NULL, as memory_zeroed. The caller frees it with token_data_free. */
+struct token_data *token_data_new(size_t room_size, char **room) __attribute__((returns_nonnull, warn_unused_result));
 
 /* Whether the terminated text is a scope: one or more of A-Z a-z 0-9 : . _ -. */
 bool token_data_scope_valid(const char *text);

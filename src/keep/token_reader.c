@@ -362,10 +362,6 @@ static struct token_data *draft_finish(const struct draft *draft, struct error *
 {
     char *room;
     struct token_data *data = token_data_new(draft_room(draft), &room);
-    if (data == NULL) {
-        error_set(error, "no memory");
-        return NULL;
-    }
     const char **scopes = (const char **)(void *)room;
     struct token_group *groups = (struct token_group *)(void *)(scopes + draft->n_scopes);
     room = (char *)(groups + draft->n_groups);

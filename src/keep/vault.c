@@ -20,7 +20,6 @@
 enum {
     FORMAT = 1,
     KEYS_MAX = 64,
-    KEY_TEXT_SIZE = 44, /* of 32 bytes in padded base64 */
     KEYRING_SIZE_MAX = 64 * 1024,
 };
 
@@ -80,8 +79,6 @@ static int keyring_open(const char *path, struct error *error)
     else if ((status.st_mode & 0027) != 0)
         error_set(error, "%s: others can use the keyring or its group can write it (mode %04o): chmod 0640 %s", path,
                   (unsigned)(status.st_mode & 07777), path);
-    else if (status.st_size > KEYRING_SIZE_MAX)
-        error_set(error, "%s: a keyring is at most %d bytes", path, KEYRING_SIZE_MAX);
     else
         return fd;
     close(fd);
@@ -119,8 +116,9 @@ static const char *keyring_add(struct vault *vault, const char *text, size_t siz
         return "more than 64 keys";
     unsigned char *key = vault->keys[vault->n_keys], *id = vault->ids[vault->n_keys];
     size_t key_size;
-    if (size != KEY_TEXT_SIZE || sodium_base642bin(key, VAULT_KEY_SIZE, text, size, NULL, &key_size, NULL,
-                                                   sodium_base64_VARIANT_ORIGINAL) != 0 || key_size != VAULT_KEY_SIZE)
+    int decoded = sodium_base642bin(key, VAULT_KEY_SIZE, text, size, NULL, &key_size, NULL,
+                                    sodium_base64_VARIANT_ORIGINAL);
+    if (decoded != 0 || key_size != VAULT_KEY_SIZE)
         return "not a key: 32 bytes in padded base64, 44 characters, alone on the line";
     key_id(key, id);
     if (key_find(vault, id) != NULL)

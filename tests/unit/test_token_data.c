@@ -289,6 +289,7 @@ static void refuses(void **state)
         {",\"groups\":[{\"name\":\"a\",\"id\":1,\"a b\":2}]", "groups[0]: an unknown field"},
         {",\"groups\":[{\"name\":\"a\",\"id\":1},{\"name\":\"a\",\"id\":1,\"id\":2}]", "groups[1].id: repeated field"},
         {",\"groups\":[{\"name\":\"],{\\\"\",\"name\":\"a\"}]", "groups[0].name: repeated field"},
+        {",\"name\":\"\\\",\\\"x\\\":{\",\"uid\":1,\"uid\":2", "uid: repeated field"},
         {",\"expire\":1800000000", "expire: unknown field"},
         {",\"Expires\":1800000000", "Expires: unknown field"},
         {",\"x\":null", "x: unknown field"},
