@@ -14,6 +14,21 @@ static unsigned place_of(const char *key)
     return place % NOTICES_REMEMBERED;
 }
 
+/* Whether this second has room for one more. */
+static bool second_has_room(struct notices *notices, int64_t now)
+{
+    if (now - notices->second >= CLOCK_SECOND) {
+        notices->second = now;
+        notices->in_second = 0;
+    }
+    if (notices->in_second >= NOTICES_A_SECOND) {
+        notices->left_out++;
+        return false;
+    }
+    notices->in_second++;
+    return true;
+}
+
 bool notices_due(struct notices *notices, const char key[TOKEN_PART_SIZE], int64_t now, unsigned *left_out)
 {
     unsigned place = place_of(key);
@@ -22,9 +37,12 @@ bool notices_due(struct notices *notices, const char key[TOKEN_PART_SIZE], int64
         notices->places[place].left_out++;
         return false;
     }
-    *left_out = same ? notices->places[place].left_out : 0;
+    if (!second_has_room(notices, now))
+        return false;
+    *left_out = notices->left_out + (same ? notices->places[place].left_out : 0);
     memcpy(notices->places[place].key, key, TOKEN_PART_SIZE);
     notices->places[place].due = now + 60 * CLOCK_SECOND;
     notices->places[place].left_out = 0;
+    notices->left_out = 0;
     return true;
 }

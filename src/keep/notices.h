@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Keeps what anybody can provoke from flooding the log: one notice a key a minute, with a count of those left out. */
+/* Keeps what anybody can provoke from flooding the log: one notice a key a minute and ten a second in all, with a count of
+ * those left out. */
 #ifndef TK_KEEP_NOTICES_H
 #define TK_KEEP_NOTICES_H
 
@@ -8,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { NOTICES_REMEMBERED = 1024 };
+enum { NOTICES_REMEMBERED = 1024, NOTICES_A_SECOND = 10 };
 
 /* Zeroed is empty. Keys that share a place push each other out, which costs a line more, never one too few. */
 struct notices {
@@ -17,9 +18,13 @@ struct notices {
         int64_t due; /* boot-time clock, ns: until then no further notice for this key; 0: free */
         unsigned left_out;
     } places[NOTICES_REMEMBERED];
+    int64_t second;     /* boot-time clock, ns: when the current second began */
+    unsigned in_second; /* notices given in it */
+    unsigned left_out;  /* because the second was full */
 };
 
-/* Whether a notice about `key` is due now; then *left_out says how many were left out since the last. */
+/* Whether a notice about `key` is due now; then *left_out says how many were left out since the last, about this key or because
+ * there were too many. `now` is the boot-time clock, ns. */
 bool notices_due(struct notices *notices, const char key[TOKEN_PART_SIZE], int64_t now, unsigned *left_out);
 
 #endif

@@ -194,10 +194,11 @@ static void verify_replied(void *argument, enum redis_outcome outcome, const red
     struct verification *verification = argument;
     struct scan *scan = verification->scan;
     struct token_data *data = NULL;
+    struct error reason;
     enum store_flaw flaw = STORE_FLAW_NONE;
     enum store_result result = STORE_UNAVAILABLE;
     if (outcome == REDIS_REPLIED)
-        result = store_open(scan->settings.store, verification->record->key, reply, &data, &flaw);
+        result = store_open(scan->settings.store, verification->record->key, reply, &data, &flaw, &reason);
     token_data_free(&data);
     scan->failed |= result == STORE_UNAVAILABLE;
     scan->result.checked += result == STORE_DONE || result == STORE_UNREADABLE;
@@ -223,8 +224,13 @@ static void verify_batch(struct scan *scan)
         const char *words[2] = {"GET", store_name(scan->settings.store, record->key, &sizes[1])};
         redis_link_command(store_link(scan->settings.store), REDIS_READ, verify_replied, verification, 2, words, sizes);
     }
-    if (scan->outstanding == 0)
-        finish(scan);
+    if (scan->outstanding > 0)
+        return;
+    /* One line for them all: the client is told each. */
+    if (scan->result.bad > 0)
+        log_error("%llu of %llu stored values cannot be read", (unsigned long long)scan->result.bad,
+                  (unsigned long long)scan->result.checked);
+    finish(scan);
 }
 
 /* Calls finish() when there is nothing left to do. */

@@ -144,14 +144,14 @@ static struct token_data *open_value(struct store *store, const char *key, const
 }
 
 enum store_result store_open(struct store *store, const char key[TOKEN_PART_SIZE], const redisReply *reply,
-                             struct token_data **data, enum store_flaw *flaw)
+                             struct token_data **data, enum store_flaw *flaw, struct error *error)
 {
-    struct error error = {""};
     *flaw = STORE_FLAW_NONE;
+    error->text[0] = '\0';
     if (reply->type == REDIS_REPLY_NIL)
         return STORE_NOTHING;
     if (reply->type == REDIS_REPLY_STRING)
-        *data = open_value(store, key, (const unsigned char *)reply->str, reply->len, flaw, &error);
+        *data = open_value(store, key, (const unsigned char *)reply->str, reply->len, flaw, error);
     else if (reply->type == REDIS_REPLY_ERROR && strcmp(reply->str, REDIS_TOO_LONG) == 0)
         *flaw = STORE_FLAW_TOO_LONG;
     else if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) == 0)
@@ -160,10 +160,7 @@ enum store_result store_open(struct store *store, const char key[TOKEN_PART_SIZE
         store_log_refusal(store, "GET", reply);
         return STORE_UNAVAILABLE;
     }
-    if (*flaw == STORE_FLAW_NONE)
-        return STORE_DONE;
-    log_flaw(store, key, *flaw, error.text);
-    return STORE_UNREADABLE;
+    return *flaw == STORE_FLAW_NONE ? STORE_DONE : STORE_UNREADABLE;
 }
 
 static struct operation *operation_new(struct store *store, const char *command, const char *key, void *argument)
@@ -180,10 +177,13 @@ static void read_replied(void *argument, enum redis_outcome outcome, const redis
 {
     struct operation *operation = argument;
     struct token_data *data = NULL;
+    struct error error;
     enum store_flaw flaw;
     enum store_result result = STORE_UNAVAILABLE;
     if (outcome == REDIS_REPLIED)
-        result = store_open(operation->store, operation->key, reply, &data, &flaw);
+        result = store_open(operation->store, operation->key, reply, &data, &flaw, &error);
+    if (result == STORE_UNREADABLE)
+        log_flaw(operation->store, operation->key, flaw, error.text);
     operation->read(operation->argument, result, data);
     free(operation);
 }

@@ -49,7 +49,7 @@ const char *store_prefix(const struct store *store);
 typedef void store_read_callback(void *argument, enum store_result result, struct token_data *data);
 typedef void store_change_callback(void *argument, enum store_result result);
 
-/* Reads the data of a key. */
+/* Reads the data of a key. Logs what is wrong with a value, see notices.h. */
 void store_read(struct store *store, const char key[TOKEN_PART_SIZE], store_read_callback *callback, void *argument);
 
 /* Stores the data under its key, to live until it expires. With `replace` false an existing one is left: STORE_NOTHING. */
@@ -58,10 +58,11 @@ void store_write(struct store *store, const struct token_data *data, bool replac
 /* Deletes a key. */
 void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_change_callback *callback, void *argument);
 
-/* Opens what Redis answered to a GET of `key`: STORE_DONE with *data, STORE_NOTHING, STORE_UNREADABLE with *flaw, or
- * STORE_UNAVAILABLE when the answer is an error. Logs what is wrong with a value, one line a key a minute. */
+/* Opens what Redis answered to a GET of `key`: STORE_DONE with *data, STORE_NOTHING, STORE_UNREADABLE with *flaw, and the
+ * decoder's reason, where there is one, in `error`; or STORE_UNAVAILABLE when the answer is an error. */
 enum store_result store_open(struct store *store, const char key[TOKEN_PART_SIZE], const redisReply *reply,
-                             struct token_data **data, enum store_flaw *flaw) __attribute__((warn_unused_result));
+                             struct token_data **data, enum store_flaw *flaw, struct error *error)
+    __attribute__((warn_unused_result));
 
 /* Says in the log, at most every ten seconds, that Redis refused a command; the first word of its error alone. */
 void store_log_refusal(struct store *store, const char *command, const redisReply *reply);

@@ -295,10 +295,10 @@ static void choose_events(struct connection *connection)
     bool executable = may_execute(connection) && !connection->parked;
     bool listens = connection->state == CONNECTION_LINGERING || (executable && !connection->ended);
     want(&connection->read_event, &connection->reading, listens);
-    want(&connection->write_event, &connection->writing, buffer_size(&connection->out) > 0);
+    want(&connection->write_event, &connection->writing, buffer_size(&connection->out) > 0 || connection->streaming != NULL);
 }
 
-/* Executes, streams and sends until nothing more can be done now. */
+/* Executes, streams and sends until nothing more can be done in this turn of the loop. */
 static void advance(struct connection *connection)
 {
     for (;;) {
@@ -313,7 +313,8 @@ static void advance(struct connection *connection)
         send_out(connection);
         if (connection->state == CONNECTION_CLOSED || buffer_size(&connection->out) > 0)
             return;
-        if (connection->streaming == NULL && buffer_size(&connection->in) == waiting)
+        /* A piece of a long answer a turn of the loop: others are served in between. */
+        if (connection->streaming != NULL || buffer_size(&connection->in) == waiting)
             return;
     }
 }
