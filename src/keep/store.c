@@ -125,11 +125,8 @@ static struct token_data *open_value(struct store *store, const char *key, const
     size_t name_size, plain_size = 0;
     const char *name = store_name(store, key, &name_size);
     unsigned char *plain = malloc(size + 1);
-    if (plain == NULL) {
-        *flaw = STORE_FLAW_UNDECODABLE;
-        error_set(error, "out of memory");
-        return NULL;
-    }
+    if (plain == NULL)
+        memory_exhausted(); /* it must not look like a value that may be deleted */
     struct token_data *data = NULL;
     *flaw = flaw_of(vault_open(store->vault, name, name_size, value, size, plain, &plain_size));
     if (*flaw == STORE_FLAW_NONE && (data = codec_decode(plain, plain_size, error)) == NULL)
