@@ -20,7 +20,7 @@ static void answer_unavailable(struct request *request, enum keep_result result)
         answer_err(request, ERR_UNAVAIL, "uncertain: the change was sent to Redis and its answer never came; it may have been made");
         break;
     case KEEP_UNAVAILABLE:
-        answer_err(request, ERR_UNAVAIL, "Redis does not answer; nothing was changed");
+        answer_err(request, ERR_UNAVAIL, "Redis does not answer");
         break;
     case KEEP_DONE:
     case KEEP_INVALID:
