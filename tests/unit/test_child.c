@@ -154,14 +154,16 @@ static void describes_an_end(void **state)
 static int grandchild_outlives(const void *argument)
 {
     const int *ends = argument;
+    char byte = 0;
     const pid_t pid = child_fork();
     if (pid == 0) {
-        close(ends[0]);
         child_unblock_signals();
-        sleep(60);
+        if (write(ends[1], &byte, 1) == 1)
+            sleep(60);
         _exit(0);
     }
-    raise(SIGKILL);
+    if (read(ends[0], &byte, 1) == 1)
+        raise(SIGKILL);
     return 0;
 }
 
