@@ -17,7 +17,7 @@ fail() {
     exit 1
 }
 
-# step TEXT LOG COMMAND...: says TEXT and runs the command quietly; when it fails, shows the end of what it wrote and ends.
+# step TEXT LOG COMMAND...: says TEXT and runs the command quietly; when it fails, shows the end of its output and ends.
 # bash ignores `set -e` in a function that is run here, so those below chain their commands with &&.
 step() {
     local text=$1 log=$2
@@ -74,8 +74,8 @@ install_packages() {
     step "packages: installing ${missing[*]}" build/apt.log install_missing "${missing[@]}"
 }
 
-# build DIR PREFIX CONFIGURE-ARGUMENT...: configures in DIR unless that was done before, and builds what is to be installed
-# below PREFIX. make itself configures again when configure.ac has changed.
+# build DIR PREFIX CONFIGURE-ARGUMENT...: configures in DIR unless that was done before, and builds what is to be
+# installed below PREFIX. make itself configures again when configure.ac has changed.
 build() {
     local folder=$1 prefix=$2 top=$PWD
     shift 2

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""One run of everything under valgrind: the installed server on its private Redis, every request as a line and over RESP,
-the client's commands, a reload and a stop. Each process writes its own valgrind report; all of them must be clean."""
+"""One run of everything under valgrind: the installed server on its private Redis, every request as a line, the most of
+them over RESP, the client's commands, a reload and a stop. What valgrind reports of any process must be nothing."""
 
 import json
 import os
