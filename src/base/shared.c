@@ -59,6 +59,10 @@ uint32_t shared_listener_connections(const struct shared *shared, unsigned liste
 
 void shared_slot_reset(struct shared_slot *slot)
 {
+    const uint64_t client = atomic_load(&slot->redis_client);
+    if (client != 0)
+        atomic_store(&slot->redis_unfenced, client);
+    atomic_store(&slot->redis_client, 0);
     atomic_store(&slot->accepting, false);
     atomic_store(&slot->connections_held, 0);
     atomic_store(&slot->cache_entries, 0);

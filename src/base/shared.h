@@ -19,10 +19,13 @@ enum {
     SHARED_SEED_SIZE = 16,
 };
 
-/* A child's slot. Its own process alone writes it while it lives; the master resets it when the process is gone. */
+/* A child's slot. Its own process alone writes it while it lives (but for redis_unfenced, which anybody may clear); the master
+ * resets it when the process is gone. */
 struct shared_slot {
     _Alignas(64) _Atomic uint64_t ticks;  /* moves at least once a second while the event loop turns */
-    _Atomic uint64_t redis_client;        /* id of the newest Redis connection that carried changes, 0: none; a successor ends it */
+    _Atomic uint64_t redis_client;        /* id of the Redis connection that is up and may carry changes, 0: none */
+    _Atomic uint64_t redis_unfenced;      /* id of one that was lost and may still hold changes, 0: none; whoever sends a change ends
+                                             it first. None is up meanwhile in this slot: being up begins with ending it */
     _Atomic bool accepting;               /* takes new connections, so it counts for the balance */
     _Atomic uint32_t connections_held;    /* now, on all listeners */
     _Atomic uint32_t connections[SHARED_LISTENERS]; /* the same by listener */
@@ -70,7 +73,8 @@ static inline void shared_count(struct shared_slot *slot, enum metric metric, ui
     atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/* Resets what a dead child held: its connections, its cache and whether it accepts. Metrics and redis_client stay for its successor. */
+/* Resets what a dead child held: its connections, its cache and whether it accepts. Its Redis connection, when it did not put it
+ * away itself, becomes redis_unfenced; metrics stay for its successor. */
 void shared_slot_reset(struct shared_slot *slot);
 
 #endif

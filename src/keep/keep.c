@@ -85,20 +85,18 @@ struct keep *keep_new(const struct keep_settings *settings)
 {
     const struct config *config = settings->config;
     struct keep *keep = memory_zeroed(sizeof *keep);
-    char name[64];
     keep->settings = *settings;
     keep->slot = &settings->shared->slots[settings->slot];
     keep->ttl = clock_from_seconds(config->cache_ttl);
     keep->negative_ttl = clock_from_seconds(config->cache_negative_ttl);
     keep->known = cache_new(keep->ttl > 0 ? config->cache_bytes : 0, config->cache_entries);
     keep->unknown = cache_new(keep->negative_ttl > 0 ? SIZE_MAX : 0, config->cache_negative_entries);
-    snprintf(name, sizeof name, "tokenkeep-%s-%u", settings->shared->instance, settings->slot);
     keep->link = redis_link_new(&(struct redis_link_settings){
         .base = settings->base,
         .config = &config->redis,
         .password = settings->password,
-        .name = name,
-        .slot = keep->slot,
+        .shared = settings->shared,
+        .slot = settings->slot,
         .batch_done = settings->batch_done,
         .batch_argument = settings->batch_argument,
     });

@@ -38,6 +38,15 @@ struct redis_command *redis_commands_take(struct redis_commands *commands)
     return command;
 }
 
+bool redis_commands_change(const struct redis_commands *commands)
+{
+    const struct redis_command *command;
+    STAILQ_FOREACH(command, commands, next)
+        if (command->kind == REDIS_CHANGE)
+            return true;
+    return false;
+}
+
 void redis_commands_free(struct redis_commands *commands)
 {
     struct redis_command *command;

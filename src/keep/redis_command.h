@@ -36,6 +36,9 @@ void redis_command_free(struct redis_command *command);
 /* Takes the first out of the queue; NULL when there is none. */
 struct redis_command *redis_commands_take(struct redis_commands *commands);
 
+/* Whether there is a change in the queue. */
+bool redis_commands_change(const struct redis_commands *commands);
+
 /* Frees all in the queue. */
 void redis_commands_free(struct redis_commands *commands);
 

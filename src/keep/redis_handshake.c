@@ -65,22 +65,30 @@ static bool status_check(struct redis_handshake *handshake, const redisReply *re
     return reply->type == REDIS_REPLY_STATUS;
 }
 
+static void list_send(struct redis_handshake *handshake)
+{
+    char id[ID_TEXT_SIZE], fence[ID_TEXT_SIZE];
+    snprintf(id, sizeof id, "%" PRIu64, handshake->id);
+    snprintf(fence, sizeof fence, "%" PRIu64, handshake->fence.id);
+    if (handshake->fence.id != 0)
+        STEP_SEND(handshake, STEP_LIST, "CLIENT", "LIST", "ID", id, fence);
+    else
+        STEP_SEND(handshake, STEP_LIST, "CLIENT", "LIST", "ID", id);
+}
+
 static bool id_check(struct redis_handshake *handshake, const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_INTEGER || reply->integer <= 0)
         return false;
     handshake->id = (uint64_t)reply->integer;
-    /* A Redis that was started anew may have given the old id to this very connection. */
-    if (handshake->fence == handshake->id)
-        handshake->fence = 0;
-    char id[ID_TEXT_SIZE], fence[ID_TEXT_SIZE];
-    snprintf(id, sizeof id, "%" PRIu64, handshake->id);
-    snprintf(fence, sizeof fence, "%" PRIu64, handshake->fence);
-    if (handshake->fence != 0)
-        STEP_SEND(handshake, STEP_LIST, "CLIENT", "LIST", "ID", id, fence);
-    else
-        STEP_SEND(handshake, STEP_LIST, "CLIENT", "LIST", "ID", id);
+    list_send(handshake);
     return true;
+}
+
+void redis_handshake_fence(struct redis_handshake *handshake)
+{
+    handshake->sent = handshake->answered = 0;
+    list_send(handshake);
 }
 
 /* Whether one of the line's words, which single spaces part, is exactly `field` and `value`. */
@@ -98,8 +106,7 @@ static bool line_has(const char *line, size_t size, const char *field, const cha
     return false;
 }
 
-/* Whether CLIENT LIST shows a connection with this id and this name. An id alone says nothing: a Redis that was started
- * anew counts from the beginning, and the one that has the id now may be anybody's. */
+/* Whether CLIENT LIST shows a connection with this id and this name: one with this id alone may be anybody's. */
 static bool list_shows(const redisReply *list, uint64_t id, const char *name)
 {
     char text[ID_TEXT_SIZE];
@@ -114,13 +121,14 @@ static bool list_shows(const redisReply *list, uint64_t id, const char *name)
     return false;
 }
 
+/* A Redis that was started anew may have given the id to be ended to this very connection. */
 static bool list_check(struct redis_handshake *handshake, const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_STRING || !list_shows(reply, handshake->id, handshake->name))
         return false;
     char id[ID_TEXT_SIZE] = NOBODYS_ID;
-    if (handshake->fence != 0 && list_shows(reply, handshake->fence, handshake->name))
-        snprintf(id, sizeof id, "%" PRIu64, handshake->fence);
+    if (handshake->fence.id != handshake->id && list_shows(reply, handshake->fence.id, handshake->fence.name))
+        snprintf(id, sizeof id, "%" PRIu64, handshake->fence.id);
     STEP_SEND(handshake, STEP_KILL, "CLIENT", "KILL", "ID", id);
     return true;
 }

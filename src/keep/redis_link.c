@@ -8,11 +8,11 @@
 #include "base/memory.h"
 #include "keep/redis_command.h"
 #include "keep/redis_dial.h"
+#include "keep/redis_fence.h"
 #include "keep/redis_handshake.h"
 #include "keep/redis_reader.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +33,7 @@ enum state {
     STATE_DIALING,   /* until the attempt's deadline */
     STATE_HANDSHAKE, /* the same deadline */
     STATE_UP,
+    STATE_FENCING, /* up; what waits is held back until another worker's connection is ended */
 };
 
 static const char *const state_names[] = {
@@ -40,11 +41,12 @@ static const char *const state_names[] = {
     [STATE_DIALING] = "dialing",
     [STATE_HANDSHAKE] = "handshake",
     [STATE_UP] = "up",
+    [STATE_FENCING] = "fencing",
 };
 
 struct redis_link {
     struct redis_link_settings settings;
-    char *name;
+    struct shared_slot *slot;
     enum state state;
     struct redis_dial *dial;
     struct event *state_timer;
@@ -71,7 +73,6 @@ struct redis_link {
     struct event *deadline;
     int64_t deadline_at; /* what that timer is set for; INT64_MAX: not set */
 
-    uint64_t unfenced;  /* id of a connection that may hold unanswered changes, 0: none */
     bool circuit_open;
     int64_t away_since; /* clock_boot, while not up */
     uint64_t losses;    /* connections that had been up */
@@ -156,13 +157,18 @@ static void state_set(struct redis_link *link, enum state state, int64_t timeout
 {
     log_debug("redis %s: %s, then %s", link->settings.config->url, state_names[link->state], state_names[state]);
     link->state = state;
-    if (state == STATE_UP) {
+    if (state == STATE_UP)
         evtimer_del(link->state_timer);
-    } else if (state != STATE_HANDSHAKE) {
-        struct timeval wait = timeval_from(timeout);
-        if (evtimer_add(link->state_timer, &wait) < 0)
-            memory_exhausted();
-    }
+    if (state != STATE_WAITING && state != STATE_DIALING)
+        return;
+    struct timeval wait = timeval_from(timeout);
+    if (evtimer_add(link->state_timer, &wait) < 0)
+        memory_exhausted();
+}
+
+static bool is_up(const struct redis_link *link)
+{
+    return link->state == STATE_UP || link->state == STATE_FENCING;
 }
 
 /* The next attempt, after a wait that doubles from failure to failure, a quarter more or less. */
@@ -189,7 +195,7 @@ static void attempt_failed(struct redis_link *link, const char *reason)
 {
     redis_commands_free(&link->own);
     redis_commands_free(&link->in_flight);
-    /* The old connection stays in `unfenced`: it is ended before the link is up again. */
+    /* The old connection stays in redis_unfenced: it is ended before any worker sends its next change. */
     commands_decide(link, &link->uncertain, REDIS_UNCERTAIN);
     if (link->circuit_open)
         log_debug("redis %s: %s", link->settings.config->url, reason);
@@ -197,15 +203,26 @@ static void attempt_failed(struct redis_link *link, const char *reason)
         circuit_open(link, reason);
 }
 
+/* In this order: when the process is killed between the two, the master does the same. */
+static void client_put_away(struct redis_link *link)
+{
+    if (redis_commands_change(&link->in_flight))
+        atomic_store(&link->slot->redis_unfenced, link->handshake.id);
+    atomic_store(&link->slot->redis_client, 0);
+}
+
 static void connection_lost(struct redis_link *link, const char *reason)
 {
     struct redis_commands again = STAILQ_HEAD_INITIALIZER(again);
     struct redis_command *command;
     int64_t now = clock_boot();
+    client_put_away(link);
+    redis_commands_free(&link->own);
     while ((command = redis_commands_take(&link->in_flight)) != NULL) {
-        if (command->kind == REDIS_CHANGE) {
-            link->unfenced = link->handshake.id;
-            shared_count(link->settings.slot, METRIC_REDIS_UNCERTAIN, 1);
+        if (command->callback == NULL) {
+            redis_command_free(command);
+        } else if (command->kind == REDIS_CHANGE) {
+            shared_count(link->slot, METRIC_REDIS_UNCERTAIN, 1);
             STAILQ_INSERT_TAIL(&link->uncertain, command, next);
         } else if (command->repeated || command->deadline <= now) {
             command_decide(link, command, REDIS_UNAVAILABLE);
@@ -218,7 +235,7 @@ static void connection_lost(struct redis_link *link, const char *reason)
     STAILQ_CONCAT(&link->waiting, &again);
     if (!STAILQ_EMPTY(&link->waiting))
         deadline_set(link, STAILQ_FIRST(&link->waiting)->expires);
-    shared_count(link->settings.slot, METRIC_REDIS_LOST, 1);
+    shared_count(link->slot, METRIC_REDIS_LOST, 1);
     link->losses++;
     link->away_since = now;
     error_set(&link->lost, "%s", reason);
@@ -243,7 +260,7 @@ static void connection_close(struct redis_link *link, const char *reason)
 {
     redis_dial_stop(link->dial);
     socket_free(link);
-    if (link->state == STATE_UP)
+    if (is_up(link))
         connection_lost(link, reason);
     else
         attempt_failed(link, reason);
@@ -254,16 +271,20 @@ static void connection_close(struct redis_link *link, const char *reason)
 
 static struct redis_commands *outgoing(struct redis_link *link)
 {
-    return link->state == STATE_HANDSHAKE ? &link->own : &link->waiting;
+    return link->state == STATE_UP ? &link->waiting : &link->own;
 }
 
-static size_t commands_gather(struct redis_link *link, struct iovec *parts)
+/* `changes`: whether the first byte of a change is among them. */
+static size_t commands_gather(struct redis_link *link, struct iovec *parts, bool *changes)
 {
     size_t n = 0;
+    *changes = false;
     if (link->partial != NULL)
         parts[n++] = (struct iovec){link->partial->bytes + link->partial_sent, link->partial->size - link->partial_sent};
-    for (struct redis_command *c = STAILQ_FIRST(outgoing(link)); c != NULL && n < COMMANDS_PER_SEND; c = STAILQ_NEXT(c, next))
+    for (struct redis_command *c = STAILQ_FIRST(outgoing(link)); c != NULL && n < COMMANDS_PER_SEND; c = STAILQ_NEXT(c, next)) {
+        *changes = *changes || c->kind == REDIS_CHANGE;
         parts[n++] = (struct iovec){c->bytes, c->size};
+    }
     return n;
 }
 
@@ -271,9 +292,8 @@ static void command_sent(struct redis_link *link, struct redis_command *command,
 {
     STAILQ_REMOVE_HEAD(outgoing(link), next);
     STAILQ_INSERT_TAIL(&link->in_flight, command, next);
-    if (command->callback == NULL)
-        return;
-    shared_count(link->settings.slot, METRIC_REDIS_COMMANDS, 1);
+    if (command->callback != NULL)
+        shared_count(link->slot, METRIC_REDIS_COMMANDS, 1);
     command->deadline = deadline < command->expires ? deadline : command->expires;
     deadline_set(link, command->deadline);
 }
@@ -303,6 +323,18 @@ static void bytes_sent(struct redis_link *link, size_t n)
     }
 }
 
+/* Begins to end another worker's connection whose changes might be applied after those that are to be sent. */
+static bool fence_start(struct redis_link *link)
+{
+    if (!redis_fence_find(link->settings.shared, &link->handshake.fence))
+        return false;
+    log_debug("redis %s: ending the lost connection %s", link->settings.config->url, link->handshake.fence.name);
+    deadline_set(link, STAILQ_FIRST(&link->waiting)->expires);
+    state_set(link, STATE_FENCING, 0);
+    redis_handshake_fence(&link->handshake);
+    return true;
+}
+
 static void connection_read(struct redis_link *link);
 
 /* What Redis said before it hung up is heard first: answers to changes are worth it. */
@@ -317,7 +349,10 @@ static void connection_flush(struct redis_link *link)
 {
     struct iovec parts[COMMANDS_PER_SEND];
     size_t n;
-    while (link->fd >= 0 && (n = commands_gather(link, parts)) > 0) {
+    bool changes;
+    while (link->fd >= 0 && (n = commands_gather(link, parts, &changes)) > 0) {
+        if (changes && fence_start(link))
+            continue;
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = n};
         ssize_t sent = sendmsg(link->fd, &message, MSG_NOSIGNAL);
         if (sent >= 0) {
@@ -364,20 +399,28 @@ static void link_up(struct redis_link *link)
 {
     const char *url = link->settings.config->url;
     double away = (double)(clock_boot() - link->away_since) / (double)CLOCK_SECOND;
-    /* Before the first change is sent on it: whoever comes after us ends this connection. */
-    atomic_store(&link->settings.slot->redis_client, link->handshake.id);
-    link->unfenced = 0;
+    /* Before the first change is sent on it: should we die, this connection is ended. */
+    atomic_store(&link->slot->redis_client, link->handshake.id);
     link->retry = RETRY_MIN;
     state_set(link, STATE_UP, 0);
-    shared_count(link->settings.slot, METRIC_REDIS_CONNECTED, 1);
+    shared_count(link->slot, METRIC_REDIS_CONNECTED, 1);
     commands_decide(link, &link->uncertain, REDIS_UNCERTAIN);
-    flush_schedule(link);
     if (link->circuit_open)
         log_info("redis %s is back after %.1f s", url, away);
     else if (link->lost.text[0] != '\0')
         log_warning("redis %s: connection lost: %s; connected again after %.1f s", url, link->lost.text, away);
     link->circuit_open = false;
     link->lost.text[0] = '\0';
+}
+
+static void fence_made(struct redis_link *link)
+{
+    redis_fence_made(link->settings.shared, &link->handshake.fence);
+    if (link->state == STATE_HANDSHAKE)
+        link_up(link);
+    else
+        state_set(link, STATE_UP, 0);
+    flush_schedule(link);
 }
 
 static void handshake_reply(struct redis_link *link, const redisReply *reply)
@@ -387,7 +430,7 @@ static void handshake_reply(struct redis_link *link, const redisReply *reply)
     case REDIS_HANDSHAKE_MORE:
         return;
     case REDIS_HANDSHAKE_DONE:
-        link_up(link);
+        fence_made(link);
         return;
     case REDIS_HANDSHAKE_FAILED:
         connection_close(link, error.text);
@@ -459,7 +502,7 @@ static void on_readable(evutil_socket_t fd, short events, void *argument)
 static bool answer_overdue(const struct redis_link *link, int64_t now)
 {
     const struct redis_command *oldest = STAILQ_FIRST(&link->in_flight);
-    return link->state == STATE_UP && oldest != NULL && oldest->deadline <= now;
+    return is_up(link) && oldest != NULL && oldest->deadline <= now;
 }
 
 /* A process that was itself stopped finds answers behind its overdue timers: they are read before anything is given up. */
@@ -470,7 +513,7 @@ static void overdue_give_up(struct redis_link *link, int64_t now)
         connection_read(link);
     if (!answer_overdue(link, now))
         return;
-    shared_count(link->settings.slot, METRIC_REDIS_TIMEOUTS, 1);
+    shared_count(link->slot, METRIC_REDIS_TIMEOUTS, 1);
     error_set(&reason, "no answer within %g s", link->settings.config->command_timeout);
     connection_close(link, reason.text);
 }
@@ -490,7 +533,7 @@ static void on_deadline(evutil_socket_t fd, short events, void *argument)
     }
     if (command != NULL)
         deadline_set(link, command->expires);
-    if (link->state == STATE_UP && !STAILQ_EMPTY(&link->in_flight))
+    if (is_up(link) && !STAILQ_EMPTY(&link->in_flight))
         deadline_set(link, STAILQ_FIRST(&link->in_flight)->deadline);
     batch_end(link);
 }
@@ -503,6 +546,7 @@ static void handshake_send(void *argument, int argc, const char *const *argv)
     for (int i = 0; i < argc; i++)
         sizes[i] = strlen(argv[i]);
     redis_command_format(command, argc, argv, sizes);
+    command->expires = INT64_MAX;
     STAILQ_INSERT_TAIL(&link->own, command, next);
     flush_schedule(link);
 }
@@ -527,11 +571,11 @@ static void on_dialed(void *argument, int fd, const char *failure)
     link->handshake = (struct redis_handshake){
         .config = settings->config,
         .password = settings->password,
-        .name = link->name,
         .send = handshake_send,
         .argument = link,
-        .fence = link->unfenced,
+        .fence = redis_fence_of(settings->shared, settings->slot),
     };
+    redis_fence_name(settings->shared, settings->slot, link->handshake.name);
     redis_handshake_start(&link->handshake);
 }
 
@@ -562,13 +606,12 @@ static void on_state_timer(evutil_socket_t fd, short events, void *argument)
 static bool link_set_up(struct redis_link *link)
 {
     struct event_base *base = link->settings.base;
-    link->name = strdup(link->settings.name);
     link->dial = redis_dial_new(base, link->settings.config, on_dialed, link);
     link->state_timer = evtimer_new(base, on_state_timer, link);
     link->flush = event_new(base, -1, 0, on_flush, link);
     link->deciding = evtimer_new(base, on_deciding, link);
     link->deadline = evtimer_new(base, on_deadline, link);
-    return link->name != NULL && link->dial != NULL && link->state_timer != NULL && link->flush != NULL &&
+    return link->dial != NULL && link->state_timer != NULL && link->flush != NULL &&
            link->deciding != NULL && link->deadline != NULL;
 }
 
@@ -582,7 +625,7 @@ struct redis_link *redis_link_new(const struct redis_link_settings *settings)
     link->retry = RETRY_MIN;
     link->deadline_at = INT64_MAX;
     link->away_since = clock_boot();
-    link->unfenced = atomic_load(&settings->slot->redis_client);
+    link->slot = &settings->shared->slots[settings->slot];
     STAILQ_INIT(&link->own);
     STAILQ_INIT(&link->waiting);
     STAILQ_INIT(&link->in_flight);
@@ -629,15 +672,6 @@ size_t redis_link_waiting(const struct redis_link *link)
     return link->count;
 }
 
-static bool changes_in_flight(const struct redis_link *link)
-{
-    const struct redis_command *command;
-    STAILQ_FOREACH(command, &link->in_flight, next)
-        if (command->kind == REDIS_CHANGE)
-            return true;
-    return false;
-}
-
 static void event_end(struct event *event)
 {
     if (event != NULL)
@@ -650,8 +684,7 @@ void redis_link_free(struct redis_link **link)
     if (l == NULL)
         return;
     *link = NULL;
-    if (l->unfenced == 0 && !changes_in_flight(l))
-        atomic_store(&l->settings.slot->redis_client, 0);
+    client_put_away(l);
     socket_free(l);
     redis_dial_free(&l->dial);
     event_end(l->state_timer);
@@ -663,6 +696,5 @@ void redis_link_free(struct redis_link **link)
     redis_commands_free(&l->in_flight);
     redis_commands_free(&l->uncertain);
     redis_commands_free(&l->decided);
-    free(l->name);
     free(l);
 }

@@ -33,7 +33,7 @@ enum redis_outcome {
     REDIS_REPLIED,     /* `reply` is what Redis said, errors included */
     REDIS_UNAVAILABLE, /* not executed (a change), or no answer in time (a read) */
     REDIS_UNCERTAIN,   /* a change that was sent and whose answer never came; the old connection has been ended on the
-                          server, or the server cannot be reached and will be told first thing when it is back */
+                          server, or that is done before any worker sends its next change */
 };
 
 /* Called exactly once for each command, but for those that redis_link_free finds, and never from within redis_link_command.
@@ -44,8 +44,9 @@ struct redis_link_settings {
     struct event_base *base;
     const struct config_redis *config;
     const char *password;        /* NULL: no AUTH; must live as long as the link */
-    const char *name;            /* for CLIENT SETNAME: "tokenkeep-<instance>-<slot>"; copied */
-    struct shared_slot *slot;    /* redis_client: read at start, the predecessor to be ended; metrics REDIS_* */
+    struct shared *shared;       /* must live as long as the link; connections of all its slots are ended when they may hold changes */
+    unsigned slot;               /* the link's own: redis_client, redis_unfenced, metrics REDIS_*. The connection's name is
+                                    "tokenkeep-<instance>-<slot>" */
     void (*batch_done)(void *argument); /* after the callbacks of one event of the loop; may be NULL */
     void *batch_argument;
 };
@@ -68,8 +69,8 @@ uint64_t redis_link_losses(const struct redis_link *link);
 /* Commands whose callback is still to come. */
 size_t redis_link_waiting(const struct redis_link *link);
 
-/* Closes and frees without calling back, and sets to NULL; a NULL *link is left alone. When nothing was uncertain, slot->redis_client
- * becomes 0: there is nothing for a successor to end. May be called at any time but from within a callback of the link. */
+/* Closes and frees without calling back, and sets to NULL; a NULL *link is left alone. When changes were unanswered, their connection
+ * is left in redis_unfenced for others to end. May be called at any time but from within a callback of the link. */
 void redis_link_free(struct redis_link **link);
 
 #endif

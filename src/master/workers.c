@@ -123,7 +123,7 @@ static void worker_start(struct workers *workers, size_t slot)
 }
 
 /* What a worker noted before it died may have missed a change of its own, so all that is cached counts as old; then its
- * connections stop counting. */
+ * connections stop counting, and the one to Redis is left to be ended. */
 static void slot_clear(struct workers *workers, size_t slot)
 {
     generation_move_all(workers->shared);

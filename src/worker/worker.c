@@ -309,10 +309,12 @@ static bool check_redis(const struct config *config, const char *password)
     static const char *const words[] = {"PING"};
     static const size_t sizes[] = {4};
     struct trip trip = {event_base_new(), false, false};
-    struct shared_slot *slot = memory_zeroed(sizeof *slot);
+    struct shared *shared = shared_create();
+    if (trip.base == NULL || shared == NULL)
+        memory_exhausted();
     struct redis_link *link = redis_link_new(&(struct redis_link_settings){
-        .base = trip.base, .config = &config->redis, .password = password, .name = "tokenkeep-check", .slot = slot});
-    if (trip.base == NULL || link == NULL)
+        .base = trip.base, .config = &config->redis, .password = password, .shared = shared});
+    if (link == NULL)
         memory_exhausted();
     redis_link_command(link, REDIS_READ, trip_done, &trip, 1, words, sizes);
     event_base_loopexit(trip.base, &limit);
@@ -321,7 +323,7 @@ static bool check_redis(const struct config *config, const char *password)
         log_error("Redis at %s %s", config->redis.url, trip.refused ? "refuses PING" : "does not answer");
     redis_link_free(&link);
     event_base_free(trip.base);
-    free(slot);
+    shared_destroy(&shared);
     return trip.done;
 }
 

@@ -22,21 +22,28 @@ void fixture_init(struct link_fixture *fixture)
 {
     memset(fixture, 0, sizeof *fixture);
     fixture->base = event_base_new();
-    fixture->slot = aligned_alloc(64, sizeof *fixture->slot);
+    fixture->shared = shared_create();
     fixture->answers = calloc(ANSWERS_MAX, sizeof *fixture->answers);
-    assert_true(fixture->base != NULL && fixture->slot != NULL && fixture->answers != NULL);
-    memset(fixture->slot, 0, sizeof *fixture->slot);
+    assert_true(fixture->base != NULL && fixture->shared != NULL && fixture->answers != NULL);
+    strcpy(fixture->shared->instance, "test");
     fixture->config.connect_timeout = 0.3;
     fixture->config.command_timeout = 0.4;
     fixture->settings = (struct redis_link_settings){
         .base = fixture->base,
         .config = &fixture->config,
-        .name = "tk-test",
-        .slot = fixture->slot,
         .batch_done = on_batch,
         .batch_argument = fixture,
     };
+    fixture_join(fixture, fixture, 0);
     fixture->saved_stderr = -1;
+}
+
+void fixture_join(struct link_fixture *fixture, const struct link_fixture *first, unsigned slot)
+{
+    fixture->settings.shared = first->shared;
+    fixture->settings.slot = slot;
+    fixture->slot = &first->shared->slots[slot];
+    shared_slot_use(first->shared, slot);
 }
 
 void fixture_destroy(struct link_fixture *fixture)
@@ -46,7 +53,7 @@ void fixture_destroy(struct link_fixture *fixture)
     redis_link_free(&fixture->link);
     fixture_turn(fixture, 1);
     event_base_free(fixture->base);
-    free(fixture->slot);
+    shared_destroy(&fixture->shared);
     free(fixture->answers);
 }
 
@@ -92,17 +99,10 @@ static void render(const redisReply *reply, char *out, size_t size)
     }
 }
 
-/* The argument of a callback: which answer of which fixture. */
-struct question {
-    struct link_fixture *fixture;
-    unsigned index;
-};
-
 static void on_answer(void *argument, enum redis_outcome outcome, const redisReply *reply)
 {
-    struct question *question = argument;
-    struct link_fixture *fixture = question->fixture;
-    struct answer *answer = &fixture->answers[question->index];
+    struct answer *answer = argument;
+    struct link_fixture *fixture = answer->fixture;
     answer->called++;
     answer->outcome = outcome;
     answer->order = ++fixture->answered;
@@ -111,17 +111,15 @@ static void on_answer(void *argument, enum redis_outcome outcome, const redisRep
         render(reply, answer->text, sizeof answer->text);
         answer->size = reply->len;
     }
-    free(question);
 }
 
 unsigned fixture_ask_words(struct link_fixture *fixture, enum redis_kind kind, int argc, const char *const *argv, const size_t *sizes)
 {
-    struct question *question = malloc(sizeof *question);
-    assert_non_null(question);
     assert_true(fixture->n < ANSWERS_MAX);
-    *question = (struct question){fixture, fixture->n++};
+    struct answer *answer = &fixture->answers[fixture->n++];
     unsigned answered = fixture->answered;
-    redis_link_command(fixture->link, kind, on_answer, question, argc, argv, sizes);
+    answer->fixture = fixture;
+    redis_link_command(fixture->link, kind, on_answer, answer, argc, argv, sizes);
     assert_int_equal(fixture->answered, answered); /* never from within */
     return fixture->n - 1;
 }

@@ -10,6 +10,7 @@
 enum { ANSWERS_MAX = 20000, ANSWER_TEXT = 48 };
 
 struct answer {
+    struct link_fixture *fixture; /* that asked */
     unsigned called;
     enum redis_outcome outcome;
     unsigned order; /* 1 for the first callback of all */
@@ -19,7 +20,8 @@ struct answer {
 
 struct link_fixture {
     struct event_base *base;
-    struct shared_slot *slot;
+    struct shared *shared;
+    struct shared_slot *slot; /* that of the link */
     struct config_redis config;
     struct redis_link_settings settings;
     struct redis_link *link;
@@ -32,8 +34,11 @@ struct link_fixture {
     char log_text[16384];
 };
 
-/* Sets everything up but the link: connect-timeout 0.3 s, command-timeout 0.4 s, name "tk-test". */
+/* Sets everything up but the link: connect-timeout 0.3 s, command-timeout 0.4 s, slot 0 of an instance "test". */
 void fixture_init(struct link_fixture *fixture);
+
+/* For the second worker of a machine: slot `slot` of the first one's shared memory. */
+void fixture_join(struct link_fixture *fixture, const struct link_fixture *first, unsigned slot);
 void fixture_destroy(struct link_fixture *fixture);
 
 void fixture_use_unix(struct link_fixture *fixture, const char *path);

@@ -80,12 +80,13 @@ static pid_t slot_pid(size_t slot)
     return (pid_t)atomic_load(&shared->slots[slot].redis_client);
 }
 
-/* Waits until the worker in the slot is another than `former`. */
+/* Waits until there is a worker in the slot, another than `former`. */
 static pid_t wait_for_start(size_t slot, pid_t former)
 {
-    for (int i = 0; i < 3000 && slot_pid(slot) == former; i++)
+    for (int i = 0; i < 3000 && (slot_pid(slot) == former || slot_pid(slot) == 0); i++)
         usleep(10 * 1000);
     assert_int_not_equal(slot_pid(slot), former);
+    assert_int_not_equal(slot_pid(slot), 0);
     return slot_pid(slot);
 }
 
@@ -125,7 +126,7 @@ static void starts_and_stops(void **state)
     assert_false(workers_ended(workers, pids[0], 0));
 }
 
-/* What the dead one held is forgotten, and what everybody cached is outdated. */
+/* What the dead one held is forgotten, its connection to Redis is to be ended, and what everybody cached is outdated. */
 static void restarts_the_dead(void **state)
 {
     (void)state;
@@ -137,6 +138,8 @@ static void restarts_the_dead(void **state)
     reap(pid);
     assert_int_equal(workers_running(workers), 1);
     assert_int_equal(shared_listener_connections(shared, 3), 0);
+    assert_int_equal(atomic_load(&shared->slots[1].redis_client), 0);
+    assert_int_equal(atomic_load(&shared->slots[1].redis_unfenced), pid);
     assert_int_not_equal(generation_now(shared, 7), generation);
     const int64_t due = workers_turn(workers, clock_boot() - CLOCK_SECOND);
     assert_true(due - clock_boot() <= CLOCK_SECOND / 10);
