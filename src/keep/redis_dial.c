@@ -29,7 +29,8 @@ struct redis_dial {
     void *argument;
     bool dialing;
     int64_t deadline;
-    struct evdns_base *resolver;       /* made for the first name to be looked up */
+    struct evdns_base *resolver;       /* made for the first name to be looked up, and anew after a failure */
+    bool resolver_failed;
     struct lookup *lookup;             /* under way; one that outlasts its attempt serves the next */
     struct evutil_addrinfo *addresses; /* of this attempt */
     struct evutil_addrinfo *next;      /* the first of them that was not tried yet */
@@ -180,8 +181,10 @@ static void on_looked_up(int result, struct evutil_addrinfo *addresses, void *ar
     struct lookup *lookup = argument;
     struct redis_dial *dial = lookup->dial;
     free(lookup);
-    if (dial != NULL)
+    if (dial != NULL) {
         dial->lookup = NULL;
+        dial->resolver_failed = result != 0;
+    }
     if (dial == NULL || !dial->dialing) {
         if (addresses != NULL)
             evutil_freeaddrinfo(addresses);
@@ -204,12 +207,23 @@ static struct evdns_base *resolver_new(struct event_base *base)
     return resolver;
 }
 
+/* A machine may get its nameservers after we have started, and change them. */
+static void resolver_renew(struct redis_dial *dial)
+{
+    if (dial->resolver != NULL && dial->resolver_failed) {
+        evdns_base_free(dial->resolver, 0);
+        dial->resolver = NULL;
+    }
+    if (dial->resolver == NULL)
+        dial->resolver = resolver_new(dial->base);
+    dial->resolver_failed = false;
+}
+
 static void name_look_up(struct redis_dial *dial, const char *port, const struct evutil_addrinfo *hints)
 {
     if (dial->lookup != NULL)
         return;
-    if (dial->resolver == NULL)
-        dial->resolver = resolver_new(dial->base);
+    resolver_renew(dial);
     struct lookup *lookup = calloc(1, sizeof *lookup);
     if (dial->resolver == NULL || lookup == NULL) {
         free(lookup);

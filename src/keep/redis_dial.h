@@ -26,7 +26,7 @@ void redis_dial_start(struct redis_dial *dial, int64_t deadline);
 /* Stops the attempt under way, if any: no callback follows. */
 void redis_dial_stop(struct redis_dial *dial);
 
-/* Stops, frees and sets to NULL; a NULL *dial is left alone. */
+/* Stops, frees and sets to NULL; a NULL *dial is left alone. What a look-up under way holds is freed in the loop's next turn. */
 void redis_dial_free(struct redis_dial **dial);
 
 #endif

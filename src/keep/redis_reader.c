@@ -151,7 +151,7 @@ static void string_begin(struct redis_reader *reader, long length)
 
 static bool array_begin(struct redis_reader *reader, long count)
 {
-    if (count > REDIS_ELEMENTS_MAX || reader->reply_elements + (size_t)count > REDIS_ELEMENTS_MAX) {
+    if (reader->reply_elements + (size_t)count > REDIS_ELEMENTS_MAX) {
         fail(reader, "an array over the limit");
         return false;
     }
