@@ -7,23 +7,17 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "keep/redis_command.h"
+#include "keep/redis_connection.h"
 #include "keep/redis_dial.h"
 #include "keep/redis_fence.h"
 #include "keep/redis_handshake.h"
-#include "keep/redis_reader.h"
 
 #include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 enum {
-    INPUT_SIZE = 64 * 1024, /* bytes of one recv */
-    READS_PER_EVENT = 4,    /* recvs before the loop's other events get their turn */
-    COMMANDS_PER_SEND = 64,
     RETRY_MIN = 50, /* milliseconds from a failure to the next attempt, before the jitter */
     RETRY_MAX = 500,
 };
@@ -48,37 +42,23 @@ struct redis_link {
     struct redis_link_settings settings;
     struct shared_slot *slot;
     enum state state;
-    struct redis_dial *dial;
     struct event *state_timer;
     unsigned retry; /* milliseconds */
-
-    /* The connection; fd is -1 when there is none. */
-    int fd;
-    struct event *readable;
-    struct event *writable; /* added while the socket takes no more */
-    struct redis_reader *reader;
+    struct redis_dial *dial;
     struct redis_handshake handshake;
-    struct redis_command *partial; /* the last in flight, when it is not sent whole */
-    size_t partial_sent;
-
-    /* The queues. */
-    struct redis_commands own;       /* the handshake's, not sent */
-    struct redis_commands waiting;   /* no byte was given to the kernel */
-    struct redis_commands in_flight; /* sent, in the order of their answers */
-    struct redis_commands uncertain; /* changes of a lost connection, until it is ended or cannot be */
-    struct redis_commands decided;   /* only the callback is missing */
-    size_t count;              /* of all but `own` and the handshake's in flight */
-    struct event *flush;       /* made active: send at the end of this turn of the loop */
-    struct event *deciding;    /* a timer of no time: call back in the next turn */
+    struct redis_connection connection; /* it is given everybody's commands while up, else only the handshake's */
+    struct redis_commands waiting;      /* for the link to be up */
+    struct redis_commands uncertain;    /* changes of a lost connection, until that is ended or cannot be */
+    struct redis_commands decided;      /* only the callback is missing */
+    struct event *deciding;             /* a timer of no time: call back in the next turn of the loop */
+    size_t count;                       /* commands whose callback is still to come */
     struct event *deadline;
     int64_t deadline_at; /* what that timer is set for; INT64_MAX: not set */
-
     bool circuit_open;
     int64_t away_since; /* clock_boot, while not up */
     uint64_t losses;    /* connections that had been up */
-    struct error lost;  /* why the last connection was lost; empty when there was none */
+    struct error lost;  /* why the last of them was lost; empty when none was */
     bool called_back;   /* in this event of the loop */
-    char input[INPUT_SIZE];
 };
 
 /* Callbacks */
@@ -112,8 +92,9 @@ static void command_call_back(struct redis_link *link, struct redis_command *com
 }
 
 /* The end of each event in which callbacks may have run. */
-static void batch_end(struct redis_link *link)
+static void on_event_done(void *argument)
 {
+    struct redis_link *link = argument;
     if (link->called_back && link->settings.batch_done != NULL)
         link->settings.batch_done(link->settings.batch_argument);
     link->called_back = false;
@@ -130,7 +111,7 @@ static void on_deciding(evutil_socket_t fd, short events, void *argument)
     STAILQ_CONCAT(&decided, &link->decided);
     while ((command = redis_commands_take(&decided)) != NULL)
         command_call_back(link, command, command->outcome, NULL);
-    batch_end(link);
+    on_event_done(link);
 }
 
 /* Deadlines: one timer, set for the earliest and only ever moved forward; it is looked at again when it goes off. */
@@ -193,8 +174,8 @@ static void circuit_open(struct redis_link *link, const char *reason)
 
 static void attempt_failed(struct redis_link *link, const char *reason)
 {
-    redis_commands_free(&link->own);
-    redis_commands_free(&link->in_flight);
+    redis_commands_free(&link->connection.unsent);
+    redis_commands_free(&link->connection.in_flight);
     /* The old connection stays in redis_unfenced: it is ended before any worker sends its next change. */
     commands_decide(link, &link->uncertain, REDIS_UNCERTAIN);
     if (link->circuit_open)
@@ -206,7 +187,7 @@ static void attempt_failed(struct redis_link *link, const char *reason)
 /* In this order: when the process is killed between the two, the master does the same. */
 static void client_put_away(struct redis_link *link)
 {
-    if (redis_commands_change(&link->in_flight))
+    if (redis_commands_change(&link->connection.in_flight))
         atomic_store(&link->slot->redis_unfenced, link->handshake.id);
     atomic_store(&link->slot->redis_client, 0);
 }
@@ -217,8 +198,9 @@ static void connection_lost(struct redis_link *link, const char *reason)
     struct redis_command *command;
     int64_t now = clock_boot();
     client_put_away(link);
-    redis_commands_free(&link->own);
-    while ((command = redis_commands_take(&link->in_flight)) != NULL) {
+    if (link->state == STATE_FENCING)
+        redis_commands_free(&link->connection.unsent);
+    while ((command = redis_commands_take(&link->connection.in_flight)) != NULL) {
         if (command->callback == NULL) {
             redis_command_free(command);
         } else if (command->kind == REDIS_CHANGE) {
@@ -231,6 +213,7 @@ static void connection_lost(struct redis_link *link, const char *reason)
             STAILQ_INSERT_TAIL(&again, command, next);
         }
     }
+    STAILQ_CONCAT(&again, &link->connection.unsent);
     STAILQ_CONCAT(&again, &link->waiting);
     STAILQ_CONCAT(&link->waiting, &again);
     if (!STAILQ_EMPTY(&link->waiting))
@@ -241,25 +224,11 @@ static void connection_lost(struct redis_link *link, const char *reason)
     error_set(&link->lost, "%s", reason);
 }
 
-static void socket_free(struct redis_link *link)
-{
-    if (link->readable != NULL)
-        event_free(link->readable);
-    if (link->writable != NULL)
-        event_free(link->writable);
-    link->readable = link->writable = NULL;
-    redis_reader_free(&link->reader);
-    if (link->fd >= 0)
-        close(link->fd);
-    link->fd = -1;
-    link->partial = NULL;
-}
-
 /* The one end of connections and of attempts to make one. */
 static void connection_close(struct redis_link *link, const char *reason)
 {
     redis_dial_stop(link->dial);
-    socket_free(link);
+    redis_connection_close(&link->connection);
     if (is_up(link))
         connection_lost(link, reason);
     else
@@ -269,128 +238,29 @@ static void connection_close(struct redis_link *link, const char *reason)
 
 /* Sending */
 
-static struct redis_commands *outgoing(struct redis_link *link)
+/* Another worker's lost connection might hold changes that would be applied after those that are about to be sent: it is
+ * ended first, and all that is to be sent waits. */
+static bool on_may_change(void *argument)
 {
-    return link->state == STATE_UP ? &link->waiting : &link->own;
-}
-
-/* `changes`: whether the first byte of a change is among them. */
-static size_t commands_gather(struct redis_link *link, struct iovec *parts, bool *changes)
-{
-    size_t n = 0;
-    *changes = false;
-    if (link->partial != NULL)
-        parts[n++] = (struct iovec){link->partial->bytes + link->partial_sent, link->partial->size - link->partial_sent};
-    for (struct redis_command *c = STAILQ_FIRST(outgoing(link)); c != NULL && n < COMMANDS_PER_SEND; c = STAILQ_NEXT(c, next)) {
-        *changes = *changes || c->kind == REDIS_CHANGE;
-        parts[n++] = (struct iovec){c->bytes, c->size};
-    }
-    return n;
-}
-
-static void command_sent(struct redis_link *link, struct redis_command *command, int64_t deadline)
-{
-    STAILQ_REMOVE_HEAD(outgoing(link), next);
-    STAILQ_INSERT_TAIL(&link->in_flight, command, next);
-    if (command->callback != NULL)
-        shared_count(link->slot, METRIC_REDIS_COMMANDS, 1);
-    command->deadline = deadline < command->expires ? deadline : command->expires;
-    deadline_set(link, command->deadline);
-}
-
-/* The kernel took `n` bytes: a command of which it took any is in flight. */
-static void bytes_sent(struct redis_link *link, size_t n)
-{
-    int64_t deadline = clock_boot() + clock_from_seconds(link->settings.config->command_timeout);
-    if (link->partial != NULL) {
-        size_t rest = link->partial->size - link->partial_sent;
-        if (n < rest) {
-            link->partial_sent += n;
-            return;
-        }
-        n -= rest;
-        link->partial = NULL;
-    }
-    while (n > 0) {
-        struct redis_command *command = STAILQ_FIRST(outgoing(link));
-        command_sent(link, command, deadline);
-        if (n < command->size) {
-            link->partial = command;
-            link->partial_sent = n;
-            return;
-        }
-        n -= command->size;
-    }
-}
-
-/* Begins to end another worker's connection whose changes might be applied after those that are to be sent. */
-static bool fence_start(struct redis_link *link)
-{
+    struct redis_link *link = argument;
     if (!redis_fence_find(link->settings.shared, &link->handshake.fence))
-        return false;
+        return true;
     log_debug("redis %s: ending the lost connection %s", link->settings.config->url, link->handshake.fence.name);
+    STAILQ_CONCAT(&link->waiting, &link->connection.unsent);
     deadline_set(link, STAILQ_FIRST(&link->waiting)->expires);
     state_set(link, STATE_FENCING, 0);
     redis_handshake_fence(&link->handshake);
-    return true;
+    return false;
 }
 
-static void connection_read(struct redis_link *link);
-
-/* What Redis said before it hung up is heard first: answers to changes are worth it. */
-static void send_failed(struct redis_link *link, int error)
-{
-    connection_read(link);
-    if (link->fd >= 0)
-        connection_close(link, strerror(error));
-}
-
-static void connection_flush(struct redis_link *link)
-{
-    struct iovec parts[COMMANDS_PER_SEND];
-    size_t n;
-    bool changes;
-    while (link->fd >= 0 && (n = commands_gather(link, parts, &changes)) > 0) {
-        if (changes && fence_start(link))
-            continue;
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = n};
-        ssize_t sent = sendmsg(link->fd, &message, MSG_NOSIGNAL);
-        if (sent >= 0) {
-            bytes_sent(link, (size_t)sent);
-        } else if (errno == EAGAIN) {
-            if (event_add(link->writable, NULL) < 0)
-                memory_exhausted();
-            return;
-        } else if (errno != EINTR) {
-            send_failed(link, errno);
-            return;
-        }
-    }
-}
-
-static void on_flush(evutil_socket_t fd, short events, void *argument)
+static void on_sent(void *argument, struct redis_command *command, int64_t now)
 {
     struct redis_link *link = argument;
-    (void)fd;
-    (void)events;
-    if (link->fd >= 0 && !event_pending(link->writable, EV_WRITE, NULL))
-        connection_flush(link);
-    batch_end(link);
-}
-
-static void on_writable(evutil_socket_t fd, short events, void *argument)
-{
-    struct redis_link *link = argument;
-    (void)fd;
-    (void)events;
-    connection_flush(link);
-    batch_end(link);
-}
-
-/* All that is asked for in one turn of the loop goes out together at its end. */
-static void flush_schedule(struct redis_link *link)
-{
-    event_active(link->flush, EV_WRITE, 0);
+    int64_t deadline = now + clock_from_seconds(link->settings.config->command_timeout);
+    command->deadline = deadline < command->expires ? deadline : command->expires;
+    deadline_set(link, command->deadline);
+    if (command->callback != NULL)
+        shared_count(link->slot, METRIC_REDIS_COMMANDS, 1);
 }
 
 /* Replies */
@@ -410,7 +280,6 @@ static void link_up(struct redis_link *link)
     else if (link->lost.text[0] != '\0')
         log_warning("redis %s: connection lost: %s; connected again after %.1f s", url, link->lost.text, away);
     link->circuit_open = false;
-    link->lost.text[0] = '\0';
 }
 
 static void fence_made(struct redis_link *link)
@@ -420,7 +289,7 @@ static void fence_made(struct redis_link *link)
         link_up(link);
     else
         state_set(link, STATE_UP, 0);
-    flush_schedule(link);
+    redis_connection_send_all(&link->connection, &link->waiting);
 }
 
 static void handshake_reply(struct redis_link *link, const redisReply *reply)
@@ -437,81 +306,38 @@ static void handshake_reply(struct redis_link *link, const redisReply *reply)
     }
 }
 
-static void reply_take(struct redis_link *link, const redisReply *reply)
-{
-    struct redis_command *command = STAILQ_FIRST(&link->in_flight);
-    if (command == NULL || command == link->partial) {
-        connection_close(link, "a reply that was not asked for");
-        return;
-    }
-    STAILQ_REMOVE_HEAD(&link->in_flight, next);
-    if (command->callback != NULL) {
-        command_call_back(link, command, REDIS_REPLIED, reply);
-    } else {
-        redis_command_free(command);
-        handshake_reply(link, reply);
-    }
-}
-
-static void bytes_take(struct redis_link *link, const char *data, size_t size)
-{
-    while (size > 0 && link->fd >= 0) {
-        redisReply *reply;
-        switch (redis_reader_take(link->reader, &data, &size, &reply)) {
-        case REDIS_READING_MORE:
-            return;
-        case REDIS_READING_BROKEN:
-            connection_close(link, redis_reader_error(link->reader));
-            return;
-        case REDIS_READING_REPLY:
-            reply_take(link, reply);
-            freeReplyObject(reply);
-        }
-    }
-}
-
-static void connection_read(struct redis_link *link)
-{
-    for (unsigned i = 0; i < READS_PER_EVENT && link->fd >= 0; i++) {
-        ssize_t n = recv(link->fd, link->input, sizeof link->input, 0);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n <= 0) {
-            connection_close(link, n == 0 ? "Redis closed the connection" : strerror(errno));
-            return;
-        }
-        bytes_take(link, link->input, (size_t)n);
-        if ((size_t)n < sizeof link->input)
-            return;
-    }
-}
-
-static void on_readable(evutil_socket_t fd, short events, void *argument)
+static void on_replied(void *argument, struct redis_command *command, const redisReply *reply)
 {
     struct redis_link *link = argument;
-    (void)fd;
-    (void)events;
-    connection_read(link);
-    batch_end(link);
+    if (command->callback != NULL) {
+        command_call_back(link, command, REDIS_REPLIED, reply);
+        return;
+    }
+    redis_command_free(command);
+    handshake_reply(link, reply);
 }
+
+static void on_failed(void *argument, const char *reason)
+{
+    connection_close(argument, reason);
+}
+
+static const struct redis_connection_owner owner = {
+    .may_change = on_may_change,
+    .sent = on_sent,
+    .replied = on_replied,
+    .failed = on_failed,
+    .event_done = on_event_done,
+};
 
 /* Deadlines and attempts */
 
-static bool answer_overdue(const struct redis_link *link, int64_t now)
-{
-    const struct redis_command *oldest = STAILQ_FIRST(&link->in_flight);
-    return is_up(link) && oldest != NULL && oldest->deadline <= now;
-}
-
-/* A process that was itself stopped finds answers behind its overdue timers: they are read before anything is given up. */
+/* A process that was itself stopped does not give up answers that have come: the loop serves sockets before timers. */
 static void overdue_give_up(struct redis_link *link, int64_t now)
 {
+    const struct redis_command *oldest = STAILQ_FIRST(&link->connection.in_flight);
     struct error reason;
-    if (answer_overdue(link, now))
-        connection_read(link);
-    if (!answer_overdue(link, now))
+    if (!is_up(link) || oldest == NULL || oldest->deadline > now)
         return;
     shared_count(link->slot, METRIC_REDIS_TIMEOUTS, 1);
     error_set(&reason, "no answer within %g s", link->settings.config->command_timeout);
@@ -521,21 +347,19 @@ static void overdue_give_up(struct redis_link *link, int64_t now)
 static void on_deadline(evutil_socket_t fd, short events, void *argument)
 {
     struct redis_link *link = argument;
-    struct redis_command *command;
     int64_t now = clock_boot();
     (void)fd;
     (void)events;
     link->deadline_at = INT64_MAX;
     overdue_give_up(link, now);
-    while ((command = STAILQ_FIRST(&link->waiting)) != NULL && command->expires <= now) {
-        STAILQ_REMOVE_HEAD(&link->waiting, next);
-        command_decide(link, command, REDIS_UNAVAILABLE);
-    }
-    if (command != NULL)
-        deadline_set(link, command->expires);
-    if (is_up(link) && !STAILQ_EMPTY(&link->in_flight))
-        deadline_set(link, STAILQ_FIRST(&link->in_flight)->deadline);
-    batch_end(link);
+    struct redis_commands *unsent = link->state == STATE_UP ? &link->connection.unsent : &link->waiting;
+    while (!STAILQ_EMPTY(unsent) && STAILQ_FIRST(unsent)->expires <= now)
+        command_decide(link, redis_commands_take(unsent), REDIS_UNAVAILABLE);
+    if (!STAILQ_EMPTY(unsent))
+        deadline_set(link, STAILQ_FIRST(unsent)->expires);
+    if (is_up(link) && !STAILQ_EMPTY(&link->connection.in_flight))
+        deadline_set(link, STAILQ_FIRST(&link->connection.in_flight)->deadline);
+    on_event_done(link);
 }
 
 static void handshake_send(void *argument, int argc, const char *const *argv)
@@ -547,8 +371,7 @@ static void handshake_send(void *argument, int argc, const char *const *argv)
         sizes[i] = strlen(argv[i]);
     redis_command_format(command, argc, argv, sizes);
     command->expires = INT64_MAX;
-    STAILQ_INSERT_TAIL(&link->own, command, next);
-    flush_schedule(link);
+    redis_connection_send(&link->connection, command);
 }
 
 static void on_dialed(void *argument, int fd, const char *failure)
@@ -559,11 +382,7 @@ static void on_dialed(void *argument, int fd, const char *failure)
         connection_close(link, failure);
         return;
     }
-    link->fd = fd;
-    link->reader = redis_reader_new();
-    link->readable = event_new(settings->base, fd, EV_READ | EV_PERSIST, on_readable, link);
-    link->writable = event_new(settings->base, fd, EV_WRITE, on_writable, link);
-    if (link->reader == NULL || link->readable == NULL || link->writable == NULL || event_add(link->readable, NULL) < 0) {
+    if (redis_connection_open(&link->connection, fd) < 0) {
         connection_close(link, strerror(ENOMEM));
         return;
     }
@@ -608,11 +427,10 @@ static bool link_set_up(struct redis_link *link)
     struct event_base *base = link->settings.base;
     link->dial = redis_dial_new(base, link->settings.config, on_dialed, link);
     link->state_timer = evtimer_new(base, on_state_timer, link);
-    link->flush = event_new(base, -1, 0, on_flush, link);
     link->deciding = evtimer_new(base, on_deciding, link);
     link->deadline = evtimer_new(base, on_deadline, link);
-    return link->dial != NULL && link->state_timer != NULL && link->flush != NULL &&
-           link->deciding != NULL && link->deadline != NULL;
+    return redis_connection_init(&link->connection, base, &owner, link) == 0 && link->dial != NULL &&
+           link->state_timer != NULL && link->deciding != NULL && link->deadline != NULL;
 }
 
 struct redis_link *redis_link_new(const struct redis_link_settings *settings)
@@ -621,14 +439,11 @@ struct redis_link *redis_link_new(const struct redis_link_settings *settings)
     if (link == NULL)
         return NULL;
     link->settings = *settings;
-    link->fd = -1;
     link->retry = RETRY_MIN;
     link->deadline_at = INT64_MAX;
     link->away_since = clock_boot();
     link->slot = &settings->shared->slots[settings->slot];
-    STAILQ_INIT(&link->own);
     STAILQ_INIT(&link->waiting);
-    STAILQ_INIT(&link->in_flight);
     STAILQ_INIT(&link->uncertain);
     STAILQ_INIT(&link->decided);
     if (link_set_up(link))
@@ -650,11 +465,12 @@ void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_cal
     const struct config_redis *config = link->settings.config;
     redis_command_format(command, argc, argv, argv_sizes);
     command->expires = clock_boot() + clock_from_seconds(config->connect_timeout) + clock_from_seconds(config->command_timeout);
+    if (link->state == STATE_UP) {
+        redis_connection_send(&link->connection, command);
+        return;
+    }
     STAILQ_INSERT_TAIL(&link->waiting, command, next);
-    if (link->state == STATE_UP)
-        flush_schedule(link);
-    else
-        deadline_set(link, command->expires);
+    deadline_set(link, command->expires);
 }
 
 bool redis_link_circuit_open(const struct redis_link *link)
@@ -672,7 +488,7 @@ size_t redis_link_waiting(const struct redis_link *link)
     return link->count;
 }
 
-static void event_end(struct event *event)
+static void timer_free(struct event *event)
 {
     if (event != NULL)
         event_free(event);
@@ -685,15 +501,12 @@ void redis_link_free(struct redis_link **link)
         return;
     *link = NULL;
     client_put_away(l);
-    socket_free(l);
+    redis_connection_destroy(&l->connection);
     redis_dial_free(&l->dial);
-    event_end(l->state_timer);
-    event_end(l->flush);
-    event_end(l->deciding);
-    event_end(l->deadline);
-    redis_commands_free(&l->own);
+    timer_free(l->state_timer);
+    timer_free(l->deciding);
+    timer_free(l->deadline);
     redis_commands_free(&l->waiting);
-    redis_commands_free(&l->in_flight);
     redis_commands_free(&l->uncertain);
     redis_commands_free(&l->decided);
     free(l);
