@@ -26,8 +26,8 @@ void fixture_init(struct link_fixture *fixture)
     fixture->answers = calloc(ANSWERS_MAX, sizeof *fixture->answers);
     assert_true(fixture->base != NULL && fixture->shared != NULL && fixture->answers != NULL);
     strcpy(fixture->shared->instance, "test");
-    fixture->config.connect_timeout = 0.3;
-    fixture->config.command_timeout = 0.4;
+    fixture->config.connect_timeout = 0.5;
+    fixture->config.command_timeout = 0.5;
     fixture->settings = (struct redis_link_settings){
         .base = fixture->base,
         .config = &fixture->config,

@@ -34,7 +34,7 @@ struct link_fixture {
     char log_text[16384];
 };
 
-/* Sets everything up but the link: connect-timeout 0.3 s, command-timeout 0.4 s, slot 0 of an instance "test". */
+/* Sets everything up but the link: connect-timeout and command-timeout 0.5 s, slot 0 of an instance "test". */
 void fixture_init(struct link_fixture *fixture);
 
 /* For the second worker of a machine: slot `slot` of the first one's shared memory. */
