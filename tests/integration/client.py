@@ -16,7 +16,8 @@ class Closed(Exception):
 
 
 class Answer:
-    """One answer: `lines` are the `+ ` lines without that mark, `last` is the line that ends it, `tag` what all began with."""
+    """One answer: `lines` are the `+ ` lines without that mark, `last` is the line that ends it, `tag` what all began
+    with."""
 
     def __init__(self, lines, last, tag=None):
         self.lines, self.last, self.tag = lines, last, tag

@@ -15,9 +15,8 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from daemon import Daemon  # noqa: E402
 from fake_redis import FakeRedis  # noqa: E402
+from planter import Planter  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
-from sealed import pack, seal, unpack, unseal  # noqa: E402
-from tokens import key_of, to_stored  # noqa: E402
 
 TAIL = 20000  # characters of standard error that a failure shows
 
@@ -81,7 +80,8 @@ def start_fake():
 
 @pytest.fixture
 def start_daemon(request):
-    """start_daemon(redis, wait=True, **keywords of Daemon) -> Daemon; stopped afterwards, which checks that nothing crashed."""
+    """start_daemon(redis, wait=True, **keywords of Daemon) -> Daemon; stopped afterwards, which checks that nothing
+    crashed."""
     daemons, folders = [], []
 
     def start(redis, wait=True, **settings):
@@ -157,42 +157,6 @@ def daemon(request, _shared):
     except AssertionError:
         _shared.drop()
         raise
-
-
-class Planter:
-    """Puts values into a daemon's Redis and reads those that are there, behind the daemon's back."""
-
-    def __init__(self, daemon, client=None):
-        self.daemon, self.client = daemon, client or daemon.redis.client()
-
-    def name(self, key):
-        return (self.daemon.prefix + key).encode()
-
-    def plant_bytes(self, key, value):
-        self.client.set(self.name(key), value)
-
-    def plant_plain(self, key, plain, **how):
-        """Seals a plaintext under the daemon's first key, or as `how` says (see sealed.seal)."""
-        sealing = how.pop("key", self.daemon.keys[0])
-        name = how.pop("name", self.name(key))
-        value = seal(sealing, name, plain, **how)
-        self.client.set(self.name(key), value)
-        return value
-
-    def plant(self, fields, **how):
-        """Plants token data (a dictionary as in JSON) under its own key."""
-        return self.plant_plain(key_of(fields["token"]), pack(to_stored(fields)), **how)
-
-    def value(self, key):
-        return self.client.get(self.name(key))
-
-    def stored(self, key):
-        """What is stored, opened and decoded."""
-        value = self.value(key)
-        assert value is not None, f"nothing under {self.name(key)}"
-        plain = unseal(self.daemon.keys[0], self.name(key), value)
-        assert plain is not None, "the stored value does not open"
-        return unpack(plain)
 
 
 @pytest.fixture

@@ -34,7 +34,8 @@ def environment():
 
 def run(*arguments, name="tokenkeepd", timeout=60, **settings):
     """Runs a program to its end; returns what subprocess.run does, output as text."""
-    done = subprocess.run([program(name), *arguments], stdin=settings.pop("stdin", subprocess.DEVNULL), timeout=timeout * SLOWNESS,
+    done = subprocess.run([program(name), *arguments], stdin=settings.pop("stdin", subprocess.DEVNULL),
+                          timeout=timeout * SLOWNESS,
                           capture_output=True, text=True, errors="replace", env=environment(), **settings)
     assert not SANITIZER.search(done.stderr), done.stderr
     return done
@@ -74,13 +75,14 @@ def memory(pid):
 
 
 class Daemon:
-    """Keywords: `redis` is a RedisServer, a FakeRedis or a URL; `redis_options`, `cache`, `log` and `listener` (for every
-    listener) are further options of those sections, `listeners` whole further listeners by name; `keys` the keyring;
-    `extra` text behind everything; all others are options of the top level. `_` in a name stands for `-`.
+    """Keywords: `redis` is a RedisServer, a FakeRedis or a URL; `redis_options`, `cache`, `log` and `listener` (for
+    every listener) are further options of those sections, `listeners` whole further listeners by name; `keys` the
+    keyring; `extra` text behind everything; all others are options of the top level. `_` in a name stands for `-`.
 
     Listeners, all on the loopback: verify (TCP), verify_unix, manage (unix), manage_tcp."""
 
-    def __init__(self, folder, redis, workers=2, prefix="token:", keys=None, redis_options=None, cache=None, log=None, listener=None,
+    def __init__(self, folder, redis, workers=2, prefix="token:", keys=None, redis_options=None, cache=None, log=None,
+                 listener=None,
                  listeners=None, extra="", **options):
         self.folder = folder
         self.redis = redis
@@ -130,7 +132,7 @@ class Daemon:
     # Processes
 
     def start(self, wait=True):
-        """Writes the configuration and starts; `wait`: until every listener answers, and fails when that never comes."""
+        """Writes the configuration and starts; `wait`: until every listener answers, and fails when none ever does."""
         for attempt in range(5):
             self.verify = ("127.0.0.1", free_port())
             self.manage_tcp = ("127.0.0.1", free_port())
@@ -147,7 +149,8 @@ class Daemon:
 
     def _spawn(self):
         with open(os.path.join(self.folder, "stderr"), "ab") as stderr:
-            self.process = subprocess.Popen([program("tokenkeepd"), "--config", self.config_file], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([program("tokenkeepd"), "--config", self.config_file],
+                                            stdin=subprocess.DEVNULL,
                                             stdout=stderr, stderr=stderr, env=environment(), cwd=self.folder)
 
     def _ready(self):
@@ -162,6 +165,12 @@ class Daemon:
         except (OSError, Closed):
             return False
         return True
+
+    @property
+    def sanitized(self):
+        """Whether it is a sanitizer build, which takes memory of its own."""
+        with open(program("tokenkeepd"), "rb") as file:
+            return b"__asan_init" in file.read()
 
     @property
     def pid(self):
@@ -225,7 +234,8 @@ class Daemon:
         self.process.wait()
         for pid in children:
             try:
-                if process_field(pid, "PPid") in (str(self.pid), "1") and (process_field(pid, "Name") or "").startswith("tokenkeep"):
+                if process_field(pid, "PPid") in (str(self.pid), "1") and (process_field(pid, "Name")
+                                                                           or "").startswith("tokenkeep"):
                     os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
@@ -245,7 +255,8 @@ class Daemon:
         return Client(self.address(role), timeout, **settings)
 
     def address(self, role):
-        return {"manage": self.manage_tcp, "manage_unix": self.manage, "verify": self.verify, "verify_unix": self.verify_unix}[role]
+        return {"manage": self.manage_tcp, "manage_unix": self.manage, "verify": self.verify,
+                "verify_unix": self.verify_unix}[role]
 
     def raw(self, role="manage"):
         return connect(self.address(role))

@@ -122,8 +122,9 @@ class FakeRedis:
             pass
 
     def answer(self, name, reply, delay=0.0, close=False, times=None):
-        """From now on (or so many `times`) the command is answered with the bytes `reply`, as they are; None: with nothing;
-        a function (connection, words) -> bytes or None: with what that returns. `close` ends the connection afterwards."""
+        """From now on (or so many `times`) the command is answered with the bytes `reply`, as they are; None: with
+        nothing; a function (connection, words) -> bytes or None: with what that returns. `close` ends the connection
+        afterwards."""
         with self._changed:
             self._rules[name.upper()] = _Rule(reply, delay, close, times)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A real redis-server in a folder of its own, on a unix socket and a TCP port, that tests may stop, kill and restart."""
+"""A real redis-server in a folder of its own, on a unix socket and a TCP port; tests may stop, kill and restart it."""
 import os
 import signal
 import subprocess

@@ -25,7 +25,8 @@ def test_key_id_is_the_published_one():
 
 
 def test_msgpack_round_trip():
-    value = {"a": [1, 127, 128, 255, 65535, 65536, 2**32, 2**63 - 1, -1, -33, -40000], "b": "x" * 31, "c": "y" * 32, "d": "z" * 300,
+    value = {"a": [1, 127, 128, 255, 65535, 65536, 2**32, 2**63 - 1, -1, -33, -40000], "b": "x" * 31, "c": "y" * 32,
+             "d": "z" * 300,
              "e": None, "f": [True, False], "g": {str(i): i for i in range(20)}, "h": list(range(20)), "i": "w" * 70000}
     assert sealed.unpack(sealed.pack(value)) == value
     assert sealed.pack({"a": 1}) == b"\x81\xa1a\x01"
