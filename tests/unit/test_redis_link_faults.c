@@ -419,6 +419,37 @@ static void sends_whole_commands_on_a_new_connection(void **state)
     free(value);
 }
 
+/* The same while another worker's connection is being ended: what was to be said for that dies with the connection. */
+static void forgets_a_fence_that_was_not_sent(void **state)
+{
+    struct fake *fake = *state;
+    struct link_fixture *fixture = &fake->fixture;
+    enum { SIZE = 4 << 20 };
+    char *value = calloc(1, SIZE);
+    const char *words[] = {"GET", value};
+    const size_t sizes[] = {3, SIZE};
+    assert_non_null(value);
+    fixture_link(fixture);
+    fixture_wait_up(fixture);
+    event_del(fake->peers[0].readable);
+    redis_link_command(fixture->link, REDIS_READ, on_nothing, NULL, 2, words, sizes);
+    fixture_turn(fixture, 20);
+    shared_slot_use(fixture->shared, 1);
+    atomic_store(&fixture->shared->slots[1].redis_unfenced, 55);
+    unsigned set = fixture_ask(fixture, REDIS_CHANGE, "SET", "a", "b", NULL);
+    fixture_turn(fixture, 20);
+    fixture_log_begin(fixture);
+    peer_close(&fake->peers[0]);
+    bool answered = fixture_wait(fixture, 1000);
+    fixture_turn(fixture, 100);
+    fixture_log_end(fixture);
+    assert_true(answered);
+    assert_string_equal(answer(fake, set)->text, "OK");
+    assert_int_equal(fake->accepted, 2);
+    assert_int_equal(atomic_load(&fixture->shared->slots[1].redis_unfenced), 0);
+    free(value);
+}
+
 /* Nor may its answer come before it is sent whole. */
 static void ends_at_an_answer_to_half_a_command(void **state)
 {
@@ -642,6 +673,7 @@ int main(void)
         TEST(keeps_a_change_that_was_not_sent),
         TEST(tells_sent_changes_from_unsent_ones),
         TEST(sends_whole_commands_on_a_new_connection),
+        TEST(forgets_a_fence_that_was_not_sent),
         TEST(ends_at_an_answer_to_half_a_command),
         TEST(takes_answers_that_waited_for_it),
         cmocka_unit_test(counts_a_refused_handshake_as_away),
