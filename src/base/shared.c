@@ -2,9 +2,12 @@
 /* Memory that master and children share. */
 #include "base/shared.h"
 
+#include <linux/futex.h>
 #include <sodium.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 struct shared *shared_create(void)
 {
@@ -47,6 +50,24 @@ void shared_slot_use(struct shared *shared, unsigned index)
     uint32_t used = atomic_load(&shared->slots_used);
     while (used <= index && !atomic_compare_exchange_weak(&shared->slots_used, &used, index + 1))
         continue;
+}
+
+/* set_robust_list(2) is meant for locks that a dying process holds: the kernel goes through the list and marks their words. Here
+ * the only one is the slot's `owner`. */
+void shared_slot_own(struct shared_slot *slot)
+{
+    static struct robust_list entry;
+    static struct robust_list_head head;
+    entry.next = &head.list;
+    head.list.next = &entry;
+    head.futex_offset = (char *)&slot->owner - (char *)&entry;
+    atomic_store(&slot->owner, (uint32_t)gettid());
+    (void)syscall(SYS_set_robust_list, &head, sizeof head);
+}
+
+bool shared_slot_orphaned(const struct shared_slot *slot)
+{
+    return (atomic_load(&slot->owner) & FUTEX_OWNER_DIED) != 0;
 }
 
 uint32_t shared_listener_connections(const struct shared *shared, unsigned listener)

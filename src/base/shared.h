@@ -19,10 +19,11 @@ enum {
     SHARED_SEED_SIZE = 16,
 };
 
-/* A child's slot. Its own process alone writes it while it lives (but for redis_unfenced, which anybody may clear); the master
- * resets it when the process is gone. */
+/* A child's slot. Its own process alone writes it while it lives, but for redis_unfenced, which anybody may clear, and redis_client
+ * once the process is gone; then the master resets it. */
 struct shared_slot {
     _Alignas(64) _Atomic uint64_t ticks;  /* moves at least once a second while the event loop turns */
+    _Atomic uint32_t owner;               /* thread id of the process, marked by the kernel when it ends; see shared_slot_orphaned */
     _Atomic uint64_t redis_client;        /* id of the Redis connection that is up and may carry changes, 0: none */
     _Atomic uint64_t redis_unfenced;      /* id of one that was lost and may still hold changes, 0: none; whoever sends a change ends
                                              it first. None is up meanwhile in this slot: being up begins with ending it */
@@ -62,6 +63,13 @@ void generation_move_all(struct shared *shared);
 
 /* Says that slot `index` is in use from now on. The child calls it before it counts anything in its slot. */
 void shared_slot_use(struct shared *shared, unsigned index);
+
+/* Makes the calling process the slot's owner, until it ends. It must own no other, nor use robust mutexes. */
+void shared_slot_own(struct shared_slot *slot);
+
+/* Whether the slot's owner has ended. The kernel says so before it closes the process' sockets, so this is true before any client can
+ * have noticed, while the master hears of it later. (Where the kernel has no robust futexes it stays false.) */
+bool shared_slot_orphaned(const struct shared_slot *slot);
 
 /* Connections held on listener `listener` by all children. */
 uint32_t shared_listener_connections(const struct shared *shared, unsigned listener);

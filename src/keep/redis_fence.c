@@ -9,9 +9,16 @@ void redis_fence_name(const struct shared *shared, unsigned slot, char name[REDI
     snprintf(name, REDIS_NAME_SIZE, "tokenkeep-%s-%u", shared->instance, slot);
 }
 
+/* In this order: the master moves the id from the one to the other, and it must not be missed on its way. */
+static uint64_t slot_lost(const struct shared_slot *slot)
+{
+    const uint64_t left = shared_slot_orphaned(slot) ? atomic_load(&slot->redis_client) : 0;
+    return left != 0 ? left : atomic_load(&slot->redis_unfenced);
+}
+
 struct redis_fence redis_fence_of(const struct shared *shared, unsigned slot)
 {
-    struct redis_fence fence = {.id = atomic_load(&shared->slots[slot].redis_unfenced), .slot = slot};
+    struct redis_fence fence = {.id = slot_lost(&shared->slots[slot]), .slot = slot};
     redis_fence_name(shared, slot, fence.name);
     return fence;
 }
@@ -20,7 +27,7 @@ bool redis_fence_find(const struct shared *shared, struct redis_fence *fence)
 {
     const unsigned used = atomic_load(&shared->slots_used);
     for (unsigned slot = 0; slot < used; slot++) {
-        if (atomic_load(&shared->slots[slot].redis_unfenced) == 0)
+        if (slot_lost(&shared->slots[slot]) == 0)
             continue;
         *fence = redis_fence_of(shared, slot);
         return true;
@@ -30,6 +37,8 @@ bool redis_fence_find(const struct shared *shared, struct redis_fence *fence)
 
 void redis_fence_made(struct shared *shared, const struct redis_fence *fence)
 {
-    uint64_t id = fence->id;
-    atomic_compare_exchange_strong(&shared->slots[fence->slot].redis_unfenced, &id, 0);
+    struct shared_slot *slot = &shared->slots[fence->slot];
+    uint64_t client = fence->id, unfenced = fence->id;
+    atomic_compare_exchange_strong(&slot->redis_client, &client, 0);
+    atomic_compare_exchange_strong(&slot->redis_unfenced, &unfenced, 0);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What the workers of a machine tell each other, in shared memory, of their connections to Redis: which one was lost while it
- * may still hold changes. Whoever sends a change ends it before (redis_handshake.h says how), or that change might be undone.
+/* What the workers of a machine tell each other, in shared memory, of their connections to Redis: which one was lost, or left
+ * by a process that ended, while it may still hold changes. Whoever sends a change ends it before (redis_handshake.h says how), or that change might be undone.
  *
  * To look before sending is enough: a loss is noted before a client hears of it. So whoever asked for a change that a look
- * misses was still without an answer when ours went out: the two are concurrent, and either order is right. */
+ * misses had neither an answer nor a closed connection when ours went out: the two are concurrent, and either order is right. */
 #ifndef TK_KEEP_REDIS_FENCE_H
 #define TK_KEEP_REDIS_FENCE_H
 
@@ -21,10 +21,10 @@ struct redis_fence {
 /* The name of a slot's connections: "tokenkeep-<instance>-<slot>". */
 void redis_fence_name(const struct shared *shared, unsigned slot, char name[REDIS_NAME_SIZE]);
 
-/* The connection that was lost in that slot, if there is one. */
+/* The connection that was lost or left in that slot, if there is one. */
 struct redis_fence redis_fence_of(const struct shared *shared, unsigned slot);
 
-/* Sets `fence` to one that was lost in any slot; false when there is none. */
+/* Sets `fence` to one that was lost or left in any slot; false when there is none. */
 bool redis_fence_find(const struct shared *shared, struct redis_fence *fence);
 
 /* Takes the note away: the connection is gone. A newer note in its place stays. */

@@ -271,6 +271,7 @@ int worker_main(const struct worker_setup *setup)
     log_name_process(name);
     reset_signals();
     shared_slot_use(setup->shared, setup->slot);
+    shared_slot_own(&setup->shared->slots[setup->slot]);
     if (!take_secrets(setup->config, &secrets)) {
         free(process);
         return WORKER_EXIT_CONFIG;

@@ -4,6 +4,8 @@
 #include "link_fixture.h"
 #include "redis_server.h"
 
+#include "keep/redis_fence.h"
+
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -217,6 +220,41 @@ static void ends_what_a_killed_worker_left(void **state)
     delete_and_release(world);
 }
 
+/* A worker that is killed: whoever sees its sockets close, as its clients do, has the fence before any change. */
+static void sees_a_death_before_its_sockets_close(void **state)
+{
+    struct world *world = *state;
+    char byte;
+    for (unsigned i = 0; i < 200; i++) {
+        int pair[2], status;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            close(pair[0]);
+            shared_slot_own(world->a.slot);
+            atomic_store(&world->a.slot->redis_client, 1000 + i);
+            relay_send(pair[1], "x", 1);
+            for (;;)
+                pause();
+        }
+        close(pair[1]);
+        struct redis_fence fence = {.id = 0};
+        assert_int_equal(recv(pair[0], &byte, 1, 0), 1);
+        assert_false(redis_fence_find(world->a.shared, &fence));
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(recv(pair[0], &byte, 1, 0), 0);
+        bool found = redis_fence_find(world->a.shared, &fence);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        close(pair[0]);
+        assert_true(found);
+        assert_int_equal(fence.id, 1000 + i);
+        redis_fence_made(world->a.shared, &fence);
+        shared_slot_reset(world->a.slot);
+        assert_false(redis_fence_find(world->a.shared, &fence));
+    }
+}
+
 static void ends_what_a_worker_left_when_it_stopped(void **state)
 {
     struct world *world = *state;
@@ -314,6 +352,25 @@ static void ends_what_is_lost_meanwhile(void **state)
     assert_false(survived(second));
 }
 
+/* Redis was started anew and counts from the beginning: the new connection has the id of the lost one. */
+static void does_not_end_itself(void **state)
+{
+    struct world *world = *state;
+    struct link_fixture *b = &world->b;
+    redis_link_free(&b->link);
+    redisContext *last = redis_server_connect(&world->server);
+    const uint64_t next = (uint64_t)beside(last, NULL, "CLIENT ID") + 1;
+    atomic_store(&b->slot->redis_unfenced, next);
+    fixture_link(b);
+    fixture_wait_up(b);
+    fixture_ask(b, REDIS_CHANGE, "SET", "a", "b", NULL);
+    assert_true(fixture_wait(b, 1000));
+    assert_int_equal(atomic_load(&b->slot->redis_client), next);
+    assert_int_equal(atomic_load(&b->slot->redis_unfenced), 0);
+    assert_int_equal(fixture_metric(b, METRIC_REDIS_LOST), 0);
+    redisFree(last);
+}
+
 /* A fence that Redis refuses, or does not answer: no change is sent without it. */
 static void sends_nothing_without_the_fence(void **state)
 {
@@ -385,11 +442,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(ends_what_another_worker_lost),
         TEST(ends_what_a_killed_worker_left),
+        TEST(sees_a_death_before_its_sockets_close),
         TEST(ends_what_a_worker_left_when_it_stopped),
         TEST(ends_all_and_nobody_else),
         TEST(keeps_the_order),
         TEST(reads_do_not_wait),
         TEST(ends_what_is_lost_meanwhile),
+        TEST(does_not_end_itself),
         TEST(sends_nothing_without_the_fence),
         TEST(ends_it_in_the_middle_of_a_crowd),
     };
