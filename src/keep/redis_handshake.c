@@ -121,13 +121,13 @@ static bool list_shows(const redisReply *list, uint64_t id, const char *name)
     return false;
 }
 
-/* A Redis that was started anew may have given the id to be ended to this very connection; CLIENT KILL passes its caller over. */
+/* A Redis that was started anew may have given the id to be ended to this very connection. */
 static bool list_check(struct redis_handshake *handshake, const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_STRING || !list_shows(reply, handshake->id, handshake->name))
         return false;
     char id[ID_TEXT_SIZE] = NOBODYS_ID;
-    if (list_shows(reply, handshake->fence.id, handshake->fence.name))
+    if (handshake->fence.id != handshake->id && list_shows(reply, handshake->fence.id, handshake->fence.name))
         snprintf(id, sizeof id, "%" PRIu64, handshake->fence.id);
     STEP_SEND(handshake, STEP_KILL, "CLIENT", "KILL", "ID", id);
     return true;
