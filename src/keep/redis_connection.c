@@ -23,7 +23,7 @@ static void fail(struct redis_connection *connection, const char *reason)
 
 /* Sending */
 
-/* `changes`: whether the first byte of a change is among them. */
+/* `changes`: whether there is more among them than reads, and what was begun before. */
 static size_t commands_gather(const struct redis_connection *connection, struct iovec *parts, bool *changes)
 {
     const struct redis_command *partial = connection->partial, *command;
@@ -34,7 +34,7 @@ static size_t commands_gather(const struct redis_connection *connection, struct 
     STAILQ_FOREACH(command, &connection->unsent, next) {
         if (n == COMMANDS_PER_SEND)
             break;
-        *changes = *changes || command->kind == REDIS_CHANGE;
+        *changes = *changes || command->kind != REDIS_READ;
         parts[n++] = (struct iovec){command->bytes, command->size};
     }
     return n;

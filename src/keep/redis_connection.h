@@ -13,7 +13,7 @@ enum { REDIS_INPUT_SIZE = 64 * 1024 /* bytes of one recv */ };
 
 /* What the owner hears. Within these it may send, close and open; not destroy. */
 struct redis_connection_owner {
-    /* The first byte of a change is about to be sent. False: not now; the owner has taken away what is in `unsent`. */
+    /* The first byte of something other than a REDIS_READ is about to be sent. False: not now; the owner has taken away what is in `unsent`. */
     bool (*may_change)(void *argument);
     /* The kernel took the first bytes of `command` at `now` (clock_boot). */
     void (*sent)(void *argument, struct redis_command *command, int64_t now);

@@ -26,6 +26,7 @@ enum {
 /* What a command does, and so what its loss means. */
 enum redis_kind {
     REDIS_READ,   /* sent once more when the connection is lost, never after its deadline */
+    REDIS_READ_TO_CHANGE, /* the same, but what it says decides on changes: like one it waits until no lost connection holds any */
     REDIS_CHANGE, /* never repeated; once any byte of it may have been sent, its loss is uncertain */
 };
 

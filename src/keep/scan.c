@@ -84,7 +84,9 @@ static void scan_from(struct scan *scan, const char *cursor)
 {
     const char *words[] = {"SCAN", cursor, "MATCH", scan->pattern, "COUNT", "1000"};
     const size_t sizes[] = {4, strlen(cursor), 5, scan->pattern_size, 5, 4};
-    redis_link_command(store_link(scan->settings.store), REDIS_READ, scan_replied, scan, 6, words, sizes);
+    /* A change that is still on its way must not add a key behind the SCAN of a DELETEALL. */
+    const enum redis_kind kind = scan->settings.work == SCAN_DELETE ? REDIS_READ_TO_CHANGE : REDIS_READ;
+    redis_link_command(store_link(scan->settings.store), kind, scan_replied, scan, 6, words, sizes);
 }
 
 /* A cursor means nothing to a Redis that was restarted or replaced: keys could be passed over. */

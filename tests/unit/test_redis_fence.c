@@ -324,6 +324,7 @@ static void keeps_the_order(void **state)
     assert_false(survived(lost));
 }
 
+/* But those do whose answer decides on changes. */
 static void reads_do_not_wait(void **state)
 {
     struct world *world = *state;
@@ -331,7 +332,10 @@ static void reads_do_not_wait(void **state)
     fixture_ask(&world->b, REDIS_READ, "GET", "a", NULL);
     assert_true(fixture_wait(&world->b, 1000));
     assert_true(atomic_load(&world->a.slot->redis_unfenced) != 0);
-    assert_true(survived(lost));
+    fixture_ask(&world->b, REDIS_READ_TO_CHANGE, "SCAN", "0", NULL);
+    assert_true(fixture_wait(&world->b, 1000));
+    assert_int_equal(atomic_load(&world->a.slot->redis_unfenced), 0);
+    assert_false(survived(lost));
 }
 
 /* While the fence is on its way its owner loses another connection: that one is ended too before the change is sent. */
