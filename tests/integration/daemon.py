@@ -195,12 +195,22 @@ class Daemon:
 
     def reload(self):
         """Has the master replace all workers, and waits until as many new ones serve."""
-        old = set(self.workers())
+        old, before = set(self.workers()), len(self.stderr())
         self.signal(signal.SIGHUP)
-        until(lambda: len(set(self.workers()) - old) >= self.workers_wanted, 60, "new workers after SIGHUP")
+        # Counting children alone would take the process that tries the configuration for a worker.
+        until(lambda: "reloaded: " in self.stderr()[before:] and len(set(self.workers()) - old) >= self.workers_wanted, 60,
+              "new workers after SIGHUP")
         until(self._ready, 60, "tokenkeepd to answer after SIGHUP")
         self.steady = None
         return [pid for pid in self.workers() if pid not in old]
+
+    def reload_refused(self):
+        """Has the master try a configuration that is wrong; nothing changes. Returns what the log says of it."""
+        before, workers = len(self.stderr()), self.workers()
+        self.signal(signal.SIGHUP)
+        until(lambda: "not reloaded" in self.stderr()[before:], 20, "the reload to be refused")
+        assert self.workers() == workers
+        return self.stderr()[before:]
 
     def check(self):
         """Nothing went wrong so far: alive, the same workers, no sanitizer report since the last look."""
