@@ -12,7 +12,8 @@ from collections import deque
 import pytest
 
 from client import Closed
-from conftest import Planter, make_folder
+from conftest import make_folder
+from planter import Planter
 from redis_proxy import RedisProxy
 from tokens import data, key_of, to_json, token
 from waiting import until

@@ -11,9 +11,10 @@ import time
 import pytest
 
 from client import Closed
-from conftest import Planter, make_folder
+from conftest import make_folder
 from daemon import run
 from fake_redis import Raw, array, bulk
+from planter import Planter
 from redis_proxy import RedisProxy
 from sealed import keyring_line, new_key, pack, seal
 from tokens import data, key_of, part, secret_of, to_json, to_stored, token
