@@ -215,6 +215,19 @@ def test_list_names_no_key_twice(start_daemon, start_fake):
     assert answer.last == "OK 6" and sorted(answer.lines) == sorted(keys)
 
 
+@pytest.mark.parametrize("line, last", [("LIST", "OK 1"), ("VERIFYALL", "OK 1 1"), ("DELETEALL", "OK 1")])
+def test_names_that_nobody_asked_for(start_daemon, start_fake, line, last):
+    """Whatever SCAN names, only the prefix and 22 characters of the alphabet are a token."""
+    fake = start_fake()
+    key = part()
+    names = [*STRANGERS, b"TOKEN:" + key.encode(), b"tokem:" + part().encode()]
+    fake.data.update({name: b"x" for name in [*names, b"token:" + key.encode()]})
+    daemon = start_daemon(fake, workers=1)
+    answer = daemon.ask(line)
+    assert answer.last == last and [text.split(" ")[0] for text in answer.lines] == ([key] if answer.lines else [])
+    assert set(fake.data) >= set(names)
+
+
 def test_scan_that_fails_midway(start_daemon, start_fake):
     fake = start_fake()
     keys = [part() for _ in range(6)]
