@@ -2,10 +2,13 @@
 /* The log. */
 #include "base/log.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,7 +25,8 @@ static struct {
     enum log_level level;
     enum log_format format;
     char process[32];
-} settings = {LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "tokenkeepd"};
+    unsigned long lost; /* lines since the last that was written */
+} settings = {LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "tokenkeepd", 0};
 
 void log_configure(enum log_level level, enum log_format format)
 {
@@ -59,15 +63,19 @@ static void format_time(char *out, size_t size)
     snprintf(out, size, "%s.%06ldZ", seconds, now.tv_nsec / 1000);
 }
 
-static void __attribute__((format(printf, 2, 0))) log_line(enum log_level level, const char *format, va_list arguments)
+/* Writes one line unless that would wait: a log that nobody reads must not stop a server. */
+static bool write_line(const char *line, size_t size)
 {
-    if (level > settings.level)
-        return;
-    char message[MESSAGE_SIZE], escaped[2 * MESSAGE_SIZE], when[64], line[LINE_SIZE];
-    vsnprintf(message, sizeof message, format, arguments);
-    for (char *c = message; *c != '\0'; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    struct pollfd poller = {.fd = STDERR_FILENO, .events = POLLOUT};
+    ssize_t n = send(STDERR_FILENO, line, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && errno == ENOTSOCK)
+        n = poll(&poller, 1, 0) == 1 && (poller.revents & POLLOUT) != 0 ? write(STDERR_FILENO, line, size) : -1;
+    return n >= 0;
+}
+
+static void format_and_write(enum log_level level, const char *message)
+{
+    char escaped[2 * MESSAGE_SIZE], when[64], line[LINE_SIZE];
     format_time(when, sizeof when);
     int n;
     if (settings.format == LOG_FORMAT_JSON) {
@@ -75,10 +83,36 @@ static void __attribute__((format(printf, 2, 0))) log_line(enum log_level level,
         n = snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"message\":\"%s\"}\n",
                      when, level_names[level], settings.process, (int)getpid(), escaped);
     } else {
-        n = snprintf(line, sizeof line, "%s %s %s[%d]: %s\n", when, level_names[level], settings.process, (int)getpid(), message);
+        n = snprintf(line, sizeof line, "%s %s %s[%d]: %s\n", when, level_names[level], settings.process, (int)getpid(),
+                     message);
     }
-    if (n > 0 && (size_t)n < sizeof line && write(STDERR_FILENO, line, (size_t)n) < 0)
-        return; /* nobody is left to tell */
+    if (n > 0 && (size_t)n < sizeof line && !write_line(line, (size_t)n))
+        settings.lost++;
+}
+
+static void say_what_is_lost(void)
+{
+    char message[MESSAGE_SIZE];
+    unsigned long lost = settings.lost;
+    snprintf(message, sizeof message, "%lu lines before this one could not be written", lost);
+    settings.lost = 0;
+    format_and_write(LOG_LEVEL_WARNING, message);
+    if (settings.lost > 0)
+        settings.lost = lost; /* this one could not either */
+}
+
+static void __attribute__((format(printf, 2, 0))) log_line(enum log_level level, const char *format, va_list arguments)
+{
+    char message[MESSAGE_SIZE];
+    if (level > settings.level)
+        return;
+    if (settings.lost > 0)
+        say_what_is_lost();
+    vsnprintf(message, sizeof message, format, arguments);
+    for (char *c = message; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    format_and_write(level, message);
 }
 
 #define LOG_FUNCTION(name, level)              \

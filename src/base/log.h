@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The log: one line a fact, to standard error, each line in one write so that processes never mix theirs. */
+/* The log: one line a fact, to standard error, each line in one write so that processes never mix theirs. It never waits:
+ * while nobody reads the other end, lines are left out, and how many is said in the next that is written. */
 #ifndef TK_BASE_LOG_H
 #define TK_BASE_LOG_H
 

@@ -2,11 +2,12 @@
 /* Memory that master and children share. */
 #include "base/shared.h"
 
+#include "base/clock.h"
+
 #include <linux/futex.h>
 #include <sodium.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 struct shared *shared_create(void)
@@ -18,7 +19,7 @@ struct shared *shared_create(void)
     randombytes_buf(shared->hash_seed, sizeof shared->hash_seed);
     randombytes_buf(instance, sizeof instance);
     sodium_bin2hex(shared->instance, sizeof shared->instance, instance, sizeof instance);
-    shared->started = (uint64_t)time(NULL);
+    shared->started = clock_boot();
     return shared;
 }
 
@@ -70,9 +71,15 @@ bool shared_slot_orphaned(const struct shared_slot *slot)
     return (atomic_load(&slot->owner) & FUTEX_OWNER_DIED) != 0;
 }
 
+uint32_t shared_slots_used(const struct shared *shared)
+{
+    uint32_t used = atomic_load(&shared->slots_used);
+    return used < SHARED_SLOTS ? used : SHARED_SLOTS;
+}
+
 uint32_t shared_listener_connections(const struct shared *shared, unsigned listener)
 {
-    uint32_t sum = 0, used = atomic_load(&shared->slots_used);
+    uint32_t sum = 0, used = shared_slots_used(shared);
     for (unsigned i = 0; i < used; i++)
         sum += atomic_load(&shared->slots[i].connections[listener]);
     return sum;

@@ -38,7 +38,7 @@ struct shared_slot {
 struct shared {
     unsigned char hash_seed[SHARED_SEED_SIZE]; /* of key hashes: one for all workers, so that their generations agree */
     char instance[17];                         /* random hexadecimal digits, NUL: names this master's Redis connections */
-    uint64_t started;                          /* seconds since the epoch */
+    int64_t started;                           /* boot-time clock, ns */
     _Atomic uint64_t generation_all;
     _Atomic uint64_t generations[SHARED_GENERATIONS];
     _Atomic uint32_t slots_used;               /* no slot from this one on was ever used: scans end here */
@@ -61,7 +61,7 @@ void generation_move(struct shared *shared, uint64_t hash);
 /* The same for every key. */
 void generation_move_all(struct shared *shared);
 
-/* Says that slot `index` is in use from now on. The child calls it before it counts anything in its slot. */
+/* Says that slot `index` is in use from now on. The master calls it before it forks the child. */
 void shared_slot_use(struct shared *shared, unsigned index);
 
 /* Makes the calling process the slot's owner, until it ends. It must own no other, nor use robust mutexes. */
@@ -70,6 +70,9 @@ void shared_slot_own(struct shared_slot *slot);
 /* Whether the slot's owner has ended. The kernel says so before it closes the process' sockets, so this is true before any client can
  * have noticed, while the master hears of it later. (Where the kernel has no robust futexes it stays false.) */
 bool shared_slot_orphaned(const struct shared_slot *slot);
+
+/* One more than the highest slot in use, at most SHARED_SLOTS whatever a child wrote there: where loops over slots end. */
+uint32_t shared_slots_used(const struct shared *shared);
 
 /* Connections held on listener `listener` by all children. */
 uint32_t shared_listener_connections(const struct shared *shared, unsigned listener);

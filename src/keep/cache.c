@@ -99,12 +99,15 @@ const char *cache_entry_username(const struct cache_entry *entry)
     return entry->bytes + entry->json_size;
 }
 
-bool cache_entry_has_scope(const struct cache_entry *entry, const char *scope)
+bool cache_entry_has_scope(const struct cache_entry *entry, const char *scope, size_t size)
 {
     const char *own = entry->bytes + entry->json_size + entry->username_size;
-    for (uint32_t i = 0; i < entry->n_scopes; i++, own += strlen(own) + 1)
-        if (strcmp(own, scope) == 0)
+    for (uint32_t i = 0; i < entry->n_scopes; i++) {
+        size_t own_size = strlen(own);
+        if (own_size == size && memcmp(own, scope, size) == 0)
             return true;
+        own += own_size + 1;
+    }
     return false;
 }
 

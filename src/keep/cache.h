@@ -45,7 +45,7 @@ const char *cache_entry_json(const struct cache_entry *entry);
 const char *cache_entry_username(const struct cache_entry *entry);
 
 /* Whether the token has this scope. */
-bool cache_entry_has_scope(const struct cache_entry *entry, const char *scope);
+bool cache_entry_has_scope(const struct cache_entry *entry, const char *scope, size_t size);
 
 /* A cache of at most `max_bytes` of entries and at most `max_entries` of them; with either 0 nothing is ever kept. NULL when
  * there is no memory. */

@@ -163,6 +163,14 @@ static const struct cache_entry *current_entry(struct keep *keep, struct cache *
 
 static void flight_landed(void *argument, enum store_result result, struct token_data *data);
 
+/* By the seeded hash: with uthash's own, a client could choose keys that all meet in one bucket. */
+static struct flight *flight_find(const struct keep *keep, uint64_t hash, const char *key)
+{
+    struct flight *flight;
+    HASH_FIND_BYHASHVALUE(hh, keep->flights, key, TOKEN_PART_SIZE, (unsigned)hash, flight);
+    return flight;
+}
+
 static struct flight *flight_start(struct keep *keep, uint64_t hash, const char *key, uint64_t generation, int64_t now)
 {
     struct flight *flight = memory_zeroed(sizeof *flight), *older;
@@ -172,10 +180,10 @@ static struct flight *flight_start(struct keep *keep, uint64_t hash, const char 
     flight->sent = now;
     memcpy(flight->key, key, TOKEN_PART_SIZE);
     STAILQ_INIT(&flight->waiters);
-    HASH_FIND(hh, keep->flights, key, TOKEN_PART_SIZE, older);
+    older = flight_find(keep, hash, key);
     if (older != NULL)
         HASH_DEL(keep->flights, older);
-    HASH_ADD(hh, keep->flights, key, TOKEN_PART_SIZE, flight);
+    HASH_ADD_BYHASHVALUE(hh, keep->flights, key, TOKEN_PART_SIZE, (unsigned)hash, flight);
     store_read(keep->store, key, flight_landed, flight);
     return flight;
 }
@@ -184,8 +192,7 @@ static struct flight *flight_start(struct keep *keep, uint64_t hash, const char 
  * the joining client has been told of. */
 static struct flight *flight_for(struct keep *keep, uint64_t hash, const char *key, uint64_t generation, int64_t now)
 {
-    struct flight *flight;
-    HASH_FIND(hh, keep->flights, key, TOKEN_PART_SIZE, flight);
+    struct flight *flight = flight_find(keep, hash, key);
     if (flight != NULL && flight->generation == generation) {
         count(keep, METRIC_CACHE_JOINED);
         return flight;
@@ -193,7 +200,7 @@ static struct flight *flight_for(struct keep *keep, uint64_t hash, const char *k
     return flight_start(keep, hash, key, generation, now);
 }
 
-void keep_get(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE], const char *secret,
+bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE], const char *secret,
               keep_get_callback *callback, void *argument)
 {
     uint64_t hash = hash_key(keep, key), generation = generation_now(keep->settings.shared, hash);
@@ -202,16 +209,16 @@ void keep_get(struct keep *keep, const struct keep_time *now, const char key[TOK
         count(keep, METRIC_CACHE_HITS);
         enum keep_result result = judge(keep, entry, secret, now->wall);
         callback(argument, result, result == KEEP_DONE ? entry : NULL);
-        return;
+        return true;
     }
     if (current_entry(keep, keep->unknown, hash, key, generation, now->boot) != NULL) {
         count(keep, METRIC_CACHE_NEGATIVE_HITS);
         callback(argument, KEEP_INVALID, NULL);
-        return;
+        return true;
     }
     if (keep->waiting >= keep->settings.config->max_inflight) {
         callback(argument, KEEP_BUSY, NULL);
-        return;
+        return true;
     }
     count(keep, METRIC_CACHE_MISSES);
     struct waiter *waiter = memory_zeroed(sizeof *waiter);
@@ -223,6 +230,7 @@ void keep_get(struct keep *keep, const struct keep_time *now, const char key[TOK
     struct flight *flight = flight_for(keep, hash, key, generation, now->boot); /* the macro evaluates its argument twice */
     STAILQ_INSERT_TAIL(&flight->waiters, waiter, next);
     keep->waiting++;
+    return false;
 }
 
 static enum keep_result waiter_result(struct keep *keep, const struct waiter *waiter, enum store_result result,
@@ -270,12 +278,11 @@ static void flight_remember(const struct flight *flight, struct cache_entry *ent
 
 static void flight_landed(void *argument, enum store_result result, struct token_data *data)
 {
-    struct flight *flight = argument, *current;
+    struct flight *flight = argument;
     struct keep *keep = flight->keep;
     struct waiter *waiter;
     int64_t wall = clock_wall();
-    HASH_FIND(hh, keep->flights, flight->key, TOKEN_PART_SIZE, current);
-    if (current == flight)
+    if (flight_find(keep, flight->hash, flight->key) == flight)
         HASH_DEL(keep->flights, flight);
     if (result == STORE_UNREADABLE)
         count(keep, METRIC_TOKENS_CORRUPT);
@@ -365,10 +372,9 @@ static void survey_ended(void *argument, const struct scan_result *result)
     struct scan_result kept = *result;
     scan_free(&keep->survey.scan);
     keep->waiting--;
-    if (keep->survey.work == SCAN_DELETE) {
+    shared_count(keep->slot, METRIC_TOKENS_DELETED, kept.deleted);
+    if (keep->survey.work == SCAN_DELETE)
         generation_move_all(keep->settings.shared);
-        shared_count(keep->slot, METRIC_TOKENS_DELETED, kept.deleted);
-    }
     if (kept.result != STORE_DONE || keep->survey.work == SCAN_DELETE)
         keep_scan_done(keep, &kept.keys);
     keep->survey.callback(keep->survey.argument, change_result(kept.result), &kept);

@@ -4,13 +4,18 @@
 
 #include "base/clock.h"
 
+#include <sodium.h>
 #include <string.h>
 
-static unsigned place_of(const char *key)
+static unsigned place_of(struct notices *notices, const char *key)
 {
-    unsigned place = 5381;
-    for (unsigned i = 0; i < TOKEN_PART_SIZE; i++)
-        place = place * 33 + (unsigned char)key[i];
+    unsigned char hash[crypto_shorthash_BYTES];
+    unsigned place;
+    if (!notices->seeded)
+        randombytes_buf(notices->seed, sizeof notices->seed);
+    notices->seeded = true;
+    crypto_shorthash(hash, (const unsigned char *)key, TOKEN_PART_SIZE, notices->seed);
+    memcpy(&place, hash, sizeof place);
     return place % NOTICES_REMEMBERED;
 }
 
@@ -31,7 +36,7 @@ static bool second_has_room(struct notices *notices, int64_t now)
 
 bool notices_due(struct notices *notices, const char key[TOKEN_PART_SIZE], int64_t now, unsigned *left_out)
 {
-    unsigned place = place_of(key);
+    unsigned place = place_of(notices, key);
     bool same = notices->places[place].due != 0 && memcmp(notices->places[place].key, key, TOKEN_PART_SIZE) == 0;
     if (same && now < notices->places[place].due) {
         notices->places[place].left_out++;

@@ -11,7 +11,8 @@
 
 enum { NOTICES_REMEMBERED = 1024, NOTICES_A_SECOND = 10 };
 
-/* Zeroed is empty. Keys that share a place push each other out, which costs a line more, never one too few. */
+/* Zeroed is empty. Keys that share a place push each other out, which costs a line more, never one too few; who shares one
+ * with whom cannot be known from outside. */
 struct notices {
     struct {
         char key[TOKEN_PART_SIZE];
@@ -21,6 +22,8 @@ struct notices {
     int64_t second;     /* boot-time clock, ns: when the current second began */
     unsigned in_second; /* notices given in it */
     unsigned left_out;  /* because the second was full */
+    bool seeded;
+    unsigned char seed[16];
 };
 
 /* Whether a notice about `key` is due now; then *left_out says how many were left out since the last, about this key or because

@@ -25,7 +25,7 @@ struct redis_fence redis_fence_of(const struct shared *shared, unsigned slot)
 
 bool redis_fence_find(const struct shared *shared, struct redis_fence *fence)
 {
-    const unsigned used = atomic_load(&shared->slots_used);
+    const unsigned used = shared_slots_used(shared);
     for (unsigned slot = 0; slot < used; slot++) {
         if (slot_lost(&shared->slots[slot]) == 0)
             continue;

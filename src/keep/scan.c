@@ -9,13 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DELETE_BATCH = 500, VERIFY_BATCH = 64, PATTERN_SIZE = 3 * 64 + TOKEN_PART_SIZE };
+enum { SCAN_ROUNDS_MAX = 1 << 24, DELETE_BATCH = 500, VERIFY_BATCH = 64, PATTERN_SIZE = 3 * 64 + TOKEN_PART_SIZE };
 
 struct scan {
     struct scan_settings settings;
     struct scan_result result;
     struct event *turn;      /* the next step, in the next turn of the loop */
     uint64_t losses;         /* of connections when the SCAN began */
+    uint64_t rounds;         /* answers to SCAN so far */
     uint64_t cursor;         /* of keyset_next */
     char pattern[PATTERN_SIZE];
     size_t pattern_size;
@@ -89,10 +90,10 @@ static void scan_from(struct scan *scan, const char *cursor)
     redis_link_command(store_link(scan->settings.store), kind, scan_replied, scan, 6, words, sizes);
 }
 
-/* A cursor means nothing to a Redis that was restarted or replaced: keys could be passed over. */
-static bool scan_unbroken(const struct scan *scan)
+/* A cursor means nothing to a Redis that was restarted or replaced: keys could be passed over. One that never ends is none. */
+static bool scan_unbroken(struct scan *scan)
 {
-    return redis_link_losses(store_link(scan->settings.store)) == scan->losses;
+    return redis_link_losses(store_link(scan->settings.store)) == scan->losses && ++scan->rounds < SCAN_ROUNDS_MAX;
 }
 
 static bool scan_reply_valid(const redisReply *reply)
@@ -125,7 +126,8 @@ static void unlink_replied(void *argument, enum redis_outcome outcome, const red
     }
     if (outcome == REDIS_REPLIED)
         store_log_refusal(scan->settings.store, "UNLINK", reply);
-    scan->result.result = outcome == REDIS_UNCERTAIN ? STORE_UNCERTAIN : STORE_UNAVAILABLE;
+    bool refused = outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_ERROR;
+    scan->result.result = outcome == REDIS_UNAVAILABLE || refused ? STORE_UNAVAILABLE : STORE_UNCERTAIN;
     finish(scan);
 }
 
@@ -161,8 +163,10 @@ static void fix_replied(void *argument, enum redis_outcome outcome, const redisR
     struct scan *scan = verification->scan;
     scan->settings.changed(scan->settings.argument, verification->record->key);
     if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_INTEGER) {
-        if (reply->integer > 0)
+        if (reply->integer > 0) {
             verification->record->mark |= SCAN_MARK_DELETED;
+            scan->result.deleted++;
+        }
     } else {
         if (outcome == REDIS_REPLIED)
             store_log_refusal(scan->settings.store, "EVAL", reply);

@@ -23,7 +23,7 @@ enum scan_work {
 struct scan_result {
     enum store_result result; /* STORE_DONE, STORE_UNAVAILABLE or STORE_UNCERTAIN */
     struct keyset *keys;
-    uint64_t deleted;         /* SCAN_DELETE, also when it ended midway */
+    uint64_t deleted;         /* SCAN_DELETE and SCAN_VERIFY_FIX, also when they ended midway */
     uint64_t checked, bad;    /* the verifications */
 };
 

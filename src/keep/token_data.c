@@ -86,11 +86,10 @@ static bool username_valid(const char *text)
     return letter && size <= TOKEN_DATA_USERNAME_MAX && text[size - 1] != '-';
 }
 
-bool token_data_scope_valid(const char *text)
+bool token_data_scope_valid(const char *text, size_t size)
 {
-    size_t size = 0;
-    for (; text[size] != '\0'; size++)
-        if (!is_letter(text[size]) && !is_digit(text[size]) && strchr(":._-", text[size]) == NULL)
+    for (size_t i = 0; i < size; i++)
+        if (!is_letter(text[i]) && !is_digit(text[i]) && (text[i] == '\0' || strchr(":._-", text[i]) == NULL))
             return false;
     return size > 0;
 }
@@ -117,7 +116,7 @@ static bool text_valid(const char *text, size_t characters_max)
 static bool scopes_check(const struct token_data *data, struct error *error)
 {
     for (size_t i = 0; i < data->n_scopes; i++)
-        if (!token_data_scope_valid(data->scopes[i])) {
+        if (!token_data_scope_valid(data->scopes[i], strlen(data->scopes[i]))) {
             error_set(error, "scopes[%zu]: must be one or more of A-Z a-z 0-9 : . _ -", i);
             return false;
         }

@@ -81,8 +81,8 @@ bool token_type_parse(const char *text, size_t size, enum token_type *type) __at
  * reader, which fills it. Never NULL, as memory_zeroed. The caller frees it with token_data_free. */
 struct token_data *token_data_new(size_t room_size, char **room) __attribute__((returns_nonnull, warn_unused_result));
 
-/* Whether the terminated text is a scope: one or more of A-Z a-z 0-9 : . _ -. */
-bool token_data_scope_valid(const char *text);
+/* Whether the text is a scope: one or more of A-Z a-z 0-9 : . _ -. */
+bool token_data_scope_valid(const char *text, size_t size);
 
 /* Wipes (it holds the secret), frees and sets to NULL; a NULL *data is left alone. */
 void token_data_free(struct token_data **data);

@@ -108,6 +108,7 @@ static void worker_start(struct workers *workers, size_t slot)
     struct worker *worker = &workers->table[slot];
     const int64_t now = clock_boot();
     worker->ticks = atomic_load(&workers->shared->slots[slot].ticks);
+    shared_slot_use(workers->shared, (unsigned)slot);
     worker->pid = child_fork();
     if (worker->pid == 0)
         worker_run(workers, slot);

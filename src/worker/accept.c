@@ -3,6 +3,7 @@
  * connections to one worker. So one that holds more than its share lets the others go first for a moment. */
 #include "worker/accept.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "worker/connection.h"
@@ -13,10 +14,11 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct acceptor;
+enum { DESCRIPTORS_KEPT = 20 }; /* standard streams, event loop, signals, Redis, name servers, the spare one */
 
 struct door {
     struct acceptor *acceptor;
@@ -31,6 +33,7 @@ struct acceptor {
     bool hungry;            /* the pause is over: take the next whatever the balance */
     int spare_fd;           /* given up for a moment when there is no other descriptor left */
     int64_t next_complaint; /* when the log may hear again of missing descriptors */
+    uint32_t most;          /* connections that leave descriptors enough for the rest of the worker */
     size_t n_doors;
     struct door doors[CONFIG_LISTENERS_MAX];
 };
@@ -52,7 +55,7 @@ static bool over_share(const struct worker *worker)
 {
     const struct shared *shared = worker->setup->shared;
     uint64_t workers = 0, total = 0, own = atomic_load(&worker->slot->connections_held);
-    for (uint32_t i = 0; i < atomic_load(&shared->slots_used); i++) {
+    for (uint32_t i = 0; i < shared_slots_used(shared); i++) {
         if (!atomic_load(&shared->slots[i].accepting))
             continue;
         workers++;
@@ -75,7 +78,7 @@ static void refuse_for_descriptors(struct door *door)
     }
     acceptor->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (acceptor->worker->now.boot >= acceptor->next_complaint) {
-        acceptor->next_complaint = acceptor->worker->now.boot + 10 * INT64_C(1000000000);
+        acceptor->next_complaint = acceptor->worker->now.boot + 10 * CLOCK_SECOND;
         log_error("listener \"%s\": no descriptors are left; raise the limit (LimitNOFILE) or lower max-connections",
                   door->listener->config->name);
     }
@@ -84,11 +87,11 @@ static void refuse_for_descriptors(struct door *door)
 /* Says that the listener is full, and closes. */
 static void refuse(struct worker *worker, int fd)
 {
-    static const char answer[] = "ERR busy too many connections on this listener; try again\n";
+    static const char answer[] = "ERR busy too many connections; try again\n";
     send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
     shutdown(fd, SHUT_WR);
     /* What the client has sent already would turn the close into a reset, and that could eat the answer. */
-    while (recv(fd, worker->scratch, worker->scratch_size, 0) > 0)
+    for (unsigned i = 0; i < 4 && recv(fd, worker->scratch, CONNECTION_RECV_SIZE, 0) > 0; i++)
         continue;
     close(fd);
     worker_count(worker, METRIC_CONNECTIONS_REFUSED);
@@ -101,7 +104,8 @@ static void welcome(struct door *door, int fd)
     const int on = 1;
     /* Counted before the look at the sum, so that two workers at once never let one too many in. */
     atomic_fetch_add(&worker->slot->connections[id], 1);
-    if (shared_listener_connections(worker->setup->shared, id) > door->listener->config->max_connections) {
+    if (shared_listener_connections(worker->setup->shared, id) > door->listener->config->max_connections ||
+        atomic_load(&worker->slot->connections_held) >= door->acceptor->most) {
         atomic_fetch_sub(&worker->slot->connections[id], 1);
         refuse(worker, fd);
         return;
@@ -146,6 +150,16 @@ static void on_pause_over(evutil_socket_t fd, short what, void *argument)
         event_add(acceptor->doors[i].event, NULL);
 }
 
+/* Clients must not take the descriptors that the way to Redis needs. */
+static uint32_t most_connections(size_t n_listeners)
+{
+    struct rlimit limit;
+    const rlim_t kept = DESCRIPTORS_KEPT + n_listeners;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= UINT32_MAX)
+        return UINT32_MAX;
+    return limit.rlim_cur > kept ? (uint32_t)(limit.rlim_cur - kept) : 1;
+}
+
 struct acceptor *acceptor_new(struct worker *worker)
 {
     struct acceptor *acceptor = memory_zeroed(sizeof *acceptor);
@@ -155,6 +169,7 @@ struct acceptor *acceptor_new(struct worker *worker)
     if (acceptor->pause == NULL)
         memory_exhausted();
     acceptor->n_doors = worker->setup->n_listeners;
+    acceptor->most = most_connections(acceptor->n_doors);
     for (size_t i = 0; i < acceptor->n_doors; i++) {
         struct door *door = &acceptor->doors[i];
         *door = (struct door){acceptor, &worker->setup->listeners[i], NULL};

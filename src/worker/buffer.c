@@ -44,7 +44,7 @@ static void chunk_give(char *chunk)
 static void memory_give(const struct buffer *buffer)
 {
     if (buffer->capacity == BUFFER_CHUNK)
-        chunk_give(buffer->data);
+        chunk_give(buffer->data); /* a fitted one of that size is as good */
     else if (buffer->capacity > 0)
         free(buffer->data);
 }
@@ -95,6 +95,19 @@ void buffer_add_format(struct buffer *buffer, const char *format, ...)
     va_end(arguments);
     if (size > 0)
         buffer_add(buffer, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
+}
+
+void buffer_fit(struct buffer *buffer)
+{
+    size_t size = buffer_size(buffer);
+    if (size == buffer->capacity)
+        return;
+    char *data = malloc(size);
+    if (data == NULL)
+        memory_exhausted();
+    memcpy(data, buffer_bytes(buffer), size);
+    memory_give(buffer);
+    *buffer = (struct buffer){data, 0, size, size};
 }
 
 void buffer_consume(struct buffer *buffer, size_t size)

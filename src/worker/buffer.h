@@ -24,6 +24,9 @@ void buffer_add(struct buffer *buffer, const void *bytes, size_t size);
 void buffer_add_text(struct buffer *buffer, const char *text);
 void buffer_add_format(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Moves what it holds into memory of just that size, for a buffer that may wait for long. */
+void buffer_fit(struct buffer *buffer);
+
 /* Takes `size` bytes, at most what it holds, from the front; the last one gives the memory back. */
 void buffer_consume(struct buffer *buffer, size_t size);
 

@@ -28,10 +28,10 @@ static const struct command commands[] = {
     {"STATS", "", 0, 0, ROLE_MANAGE, 0, handle_stats, "counters of this server"},
     {"PING", "[<text>]", 0, 1, ROLE_VERIFY, RESP, handle_ping, "PONG, or the text"},
     {"ECHO", "<text>", 1, 1, ROLE_VERIFY, RESP, handle_echo, "the text"},
-    {"HELLO", "[2]", 0, INPUT_WORDS_MAX, ROLE_VERIFY, RESP, handle_hello, "greeting of Redis clients"},
-    {"CLIENT", "SETNAME|SETINFO|ID", 1, INPUT_WORDS_MAX, ROLE_VERIFY, RESP, handle_client, "greeting of Redis clients"},
+    {"HELLO", "[2]", 0, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_hello, "greeting of Redis clients"},
+    {"CLIENT", "SETNAME|SETINFO|ID", 1, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_client, "greeting of Redis clients"},
     {"SELECT", "0", 1, 1, ROLE_VERIFY, RESP, handle_select, "greeting of Redis clients"},
-    {"COMMAND", "", 0, INPUT_WORDS_MAX, ROLE_VERIFY, RESP, handle_command, "greeting of Redis clients"},
+    {"COMMAND", "", 0, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_command, "greeting of Redis clients"},
 };
 
 const struct command *command_table(size_t *n)
@@ -89,7 +89,6 @@ void command_execute(struct connection *connection, struct input *input)
         answer_err(request, ERR_BADREQ, "wrong number of arguments: %s %s", command->name, command->arguments);
         return;
     }
-    request->command = command;
     request->barrier = (command->flags & BARRIER) != 0;
     connection->barriers += request->barrier;
     command->handler(request, input->words + 1, input->n_words - 1);

@@ -92,6 +92,7 @@ void connection_finish(struct connection *connection, enum connection_end end)
     connection->end = end;
     connection->parked = false;
     connection->partial = 0;
+    connection->in_needed = 0;
     buffer_free(&connection->in);
     connection_unsettle(connection);
 }
@@ -121,7 +122,7 @@ static void send_out(struct connection *connection)
 static bool may_execute(const struct connection *connection)
 {
     return connection->state == CONNECTION_OPEN && connection->quit == NULL && connection->unanswered < CONNECTION_UNANSWERED_MAX &&
-           buffer_size(&connection->out) < CONNECTION_OUT_MAX && connection->streaming == NULL;
+           buffer_size(&connection->out) + connection->answers_size < CONNECTION_OUT_MAX && connection->streaming == NULL;
 }
 
 static void refuse(struct connection *connection, enum err_code code, const char *text)
@@ -140,6 +141,7 @@ static size_t execute_one(struct connection *connection, const char *bytes, size
                                                : line_read(bytes, size, max_line, input, &used);
     switch (result) {
     case INPUT_MORE:
+        connection->in_needed = used;
         return 0;
     case INPUT_NOTHING:
         return used;
@@ -170,6 +172,9 @@ static size_t execute(struct connection *connection, const char *bytes, size_t s
 {
     size_t taken = 0;
     connection->parked = false;
+    if (size < connection->in_needed)
+        return 0;
+    connection->in_needed = 0;
     while (taken < size && may_execute(connection)) {
         size_t used = execute_one(connection, bytes + taken, size - taken);
         if (used == 0)
@@ -205,17 +210,23 @@ static void execute_waiting(struct connection *connection)
     note_rest(connection, taken > 0);
 }
 
-/* Reads into the worker's scratch memory, behind the beginning of a request that came before, and executes from there: only
- * what is left over is kept. */
+/* Takes in what was received: executes it from where it was received to, and keeps what is left over; when there is a
+ * beginning of a request already, behind that. */
+static void take_in(struct connection *connection, const char *bytes, size_t size)
+{
+    size_t taken = 0;
+    if (buffer_size(&connection->in) == 0)
+        taken = execute(connection, bytes, size);
+    if (connection->state != CONNECTION_OPEN)
+        return;
+    buffer_add(&connection->in, bytes + taken, size - taken);
+    note_rest(connection, taken > 0);
+}
+
 static void receive(struct connection *connection)
 {
     struct worker *worker = connection->worker;
-    size_t before = buffer_size(&connection->in);
-    if (before > worker->scratch_size - CONNECTION_RECV_SIZE)
-        return; /* not a beginning, but requests that wait */
-    if (before > 0)
-        memcpy(worker->scratch, buffer_bytes(&connection->in), before);
-    ssize_t n = recv(connection->fd, worker->scratch + before, CONNECTION_RECV_SIZE, 0);
+    ssize_t n = recv(connection->fd, worker->scratch, CONNECTION_RECV_SIZE, 0);
     worker_read_clocks(worker);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return;
@@ -226,20 +237,14 @@ static void receive(struct connection *connection)
     connection->eof |= n == 0;
     connection->ended |= n == 0;
     connection->active = worker->now.boot;
-    size_t size = before + (size_t)n;
-    size_t taken = execute(connection, worker->scratch, size);
-    if (connection->state != CONNECTION_OPEN)
-        return;
-    buffer_free(&connection->in);
-    buffer_add(&connection->in, worker->scratch + taken, size - taken);
-    note_rest(connection, taken > 0);
+    take_in(connection, worker->scratch, (size_t)n);
 }
 
 /* Throws away what a shut connection still sends. */
 static void discard(struct connection *connection)
 {
     struct worker *worker = connection->worker;
-    ssize_t n = recv(connection->fd, worker->scratch, worker->scratch_size, 0);
+    ssize_t n = recv(connection->fd, worker->scratch, CONNECTION_RECV_SIZE, 0);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
         connection_close(connection, connection->end);
 }
@@ -338,6 +343,8 @@ void connection_check_time(struct connection *connection, int64_t now)
 {
     const struct worker *worker = connection->worker;
     const struct config *config = worker->config;
+    if (!connection->reading && connection->partial != 0)
+        connection->partial = now; /* it is we who do not read */
     bool quiet = connection->unanswered == 0 && buffer_size(&connection->in) == 0 && buffer_size(&connection->out) == 0;
     if (connection->state == CONNECTION_LINGERING) {
         if (now - connection->active > LINGER_TIME)

@@ -12,7 +12,7 @@
 
 enum {
     CONNECTION_UNANSWERED_MAX = 256,      /* requests; beyond it nothing is read */
-    CONNECTION_OUT_MAX = 64 * 1024,       /* bytes that wait for the client to read; beyond it nothing is read or executed */
+    CONNECTION_OUT_MAX = 64 * 1024,       /* bytes that wait to be sent; beyond it nothing is read or executed */
     CONNECTION_RECV_SIZE = 64 * 1024,
 };
 
@@ -54,7 +54,9 @@ struct connection {
     struct request *quit;                 /* waits for all the others */
     struct request_list untagged;         /* unanswered, in the order of their arrival */
     struct request_list held;             /* tagged and done, behind a streaming answer */
+    size_t answers_size;                  /* bytes of the answers that wait for their turn */
     struct buffer in;                     /* not yet executed */
+    size_t in_needed;                     /* bytes that must be in it before it can hold a whole request */
     struct buffer out;                    /* not yet sent */
     int64_t active;                       /* boot-time clock, ns: when the newest request was read or answer sent */
     int64_t partial;                      /* when the first byte of an unfinished request came; 0: there is none */

@@ -33,8 +33,7 @@ struct worker {
     struct connection_list connections;
     struct connection_list unsettled;  /* to be brought up to date before the loop waits again */
     struct request_list spare;         /* requests to be used again */
-    char *scratch;                     /* where recv() puts bytes, behind the unfinished request that was there */
-    size_t scratch_size;
+    char *scratch;                     /* where recv() puts bytes, CONNECTION_RECV_SIZE of them */
     struct input input;                /* the request being read */
 };
 

@@ -10,7 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
-static void answer_unavailable(struct request *request, enum keep_result result)
+/* Answers for the results that are no verdict. */
+static void answer_no_verdict(struct request *request, enum keep_result result)
 {
     switch (result) {
     case KEEP_BUSY:
@@ -20,7 +21,7 @@ static void answer_unavailable(struct request *request, enum keep_result result)
         answer_err(request, ERR_UNAVAIL, "uncertain: the change was sent to Redis and its answer never came; it may have been made");
         break;
     case KEEP_UNAVAILABLE:
-        answer_err(request, ERR_UNAVAIL, "Redis does not answer");
+        answer_err(request, ERR_UNAVAIL, "Redis does not answer, or refuses; the log says which");
         break;
     case KEEP_DONE:
     case KEEP_INVALID:
@@ -38,7 +39,7 @@ static void answer_look_up(struct request *request, enum keep_result result)
     else if (result == KEEP_CORRUPT)
         answer_err(request, ERR_CORRUPT, "the stored value cannot be read; the log says why");
     else
-        answer_unavailable(request, result);
+        answer_no_verdict(request, result);
 }
 
 static void get_done(void *argument, enum keep_result result, const struct cache_entry *entry)
@@ -74,49 +75,54 @@ void handle_getkey(struct request *request, const struct word *words, size_t n_w
 static void check_done(void *argument, enum keep_result result, const struct cache_entry *entry)
 {
     struct request *request = argument;
-    const char *scope = request->scopes;
     if (result != KEEP_DONE) {
         answer_look_up(request, result);
         return;
     }
-    for (size_t i = 0; i < request->n_scopes; i++, scope += strlen(scope) + 1) {
-        if (cache_entry_has_scope(entry, scope))
+    for (size_t i = 0; i < request->n_scopes; i++) {
+        if (cache_entry_has_scope(entry, request->scopes[i].text, request->scopes[i].size))
             continue;
-        answer_no_detail(request, "scope", scope);
+        answer_no_detail(request, "scope", request->scopes[i]);
         return;
     }
     answer_text(request, cache_entry_username(entry), entry->username_size);
 }
 
-/* Copies the scopes that are asked for, since the words are gone when the answer comes later. NULL when one is none. */
-static char *copy_scopes(const struct word *words, size_t n_words)
+static bool scopes_valid(const struct request *request)
 {
-    size_t size = 1;
-    for (size_t i = 0; i < n_words; i++)
-        size += words[i].size + 1;
-    char *scopes = memory_zeroed(size), *end = scopes;
-    for (size_t i = 0; i < n_words; i++) {
-        memcpy(end, words[i].text, words[i].size);
-        if (!token_data_scope_valid(end)) {
-            free(scopes);
-            return NULL;
-        }
-        end += words[i].size + 1;
+    for (size_t i = 0; i < request->n_scopes; i++)
+        if (!token_data_scope_valid(request->scopes[i].text, request->scopes[i].size))
+            return false;
+    return true;
+}
+
+/* Copies the scopes that are asked for into one block, words first: the input is gone when the answer comes later. */
+static void keep_scopes(struct request *request)
+{
+    size_t size = request->n_scopes * sizeof(struct word);
+    for (size_t i = 0; i < request->n_scopes; i++)
+        size += request->scopes[i].size;
+    struct word *words = memory_zeroed(size + 1);
+    char *end = (char *)(words + request->n_scopes);
+    for (size_t i = 0; i < request->n_scopes; i++) {
+        words[i] = (struct word){end, request->scopes[i].size};
+        end = mempcpy(end, request->scopes[i].text, request->scopes[i].size);
     }
-    return scopes;
+    request->scopes = request->kept = words;
 }
 
 void handle_check(struct request *request, const struct word *words, size_t n_words)
 {
     struct worker *worker = request_worker(request);
     struct token token;
+    request->scopes = words + 1;
     request->n_scopes = n_words - 1;
-    if (n_words > 1 && (request->scopes = copy_scopes(words + 1, n_words - 1)) == NULL)
+    if (!scopes_valid(request))
         answer_err(request, ERR_BADREQ, "a scope is made of A-Z a-z 0-9 : . _ -");
     else if (!token_parse(words[0].text, words[0].size, &token))
         answer_no(request, "malformed");
-    else
-        keep_get(worker->keep, &worker->now, token.key, token.secret, check_done, request);
+    else if (!keep_get(worker->keep, &worker->now, token.key, token.secret, check_done, request))
+        keep_scopes(request);
 }
 
 static void change_done(void *argument, enum keep_result result)
@@ -127,7 +133,7 @@ static void change_done(void *argument, enum keep_result result)
     else if (result == KEEP_INVALID)
         answer_no(request, "invalid");
     else
-        answer_unavailable(request, result);
+        answer_no_verdict(request, result);
 }
 
 void handle_delete(struct request *request, const struct word *words, size_t n_words)
@@ -168,7 +174,7 @@ static void issue_done(void *argument, enum keep_result result)
         answer_text(request, text, TOKEN_SIZE);
         sodium_memzero(text, sizeof text);
     } else {
-        answer_unavailable(request, result);
+        answer_no_verdict(request, result);
     }
 }
 
@@ -183,15 +189,22 @@ void handle_issue(struct request *request, const struct word *words, size_t n_wo
     token_data_free(&data);
 }
 
+/* Answers for all results of a request over all tokens but KEEP_DONE. */
+static void answer_midway(struct request *request, enum keep_result result, const struct scan_result *scan)
+{
+    if (scan == NULL || (scan->deleted == 0 && result == KEEP_UNAVAILABLE))
+        answer_no_verdict(request, result);
+    else
+        answer_err(request, ERR_UNAVAIL, "%sRedis went away or refused midway; %llu tokens were deleted before",
+                   result == KEEP_UNCERTAIN ? "uncertain: " : "", (unsigned long long)scan->deleted);
+}
+
 static void delete_all_done(void *argument, enum keep_result result, const struct scan_result *scan)
 {
     if (result == KEEP_DONE)
         answer_count(argument, scan->deleted);
-    else if (scan != NULL && (scan->deleted > 0 || result == KEEP_UNCERTAIN))
-        answer_err(argument, ERR_UNAVAIL, "%sRedis went away midway; %llu tokens were deleted before",
-                   result == KEEP_UNCERTAIN ? "uncertain: " : "", (unsigned long long)scan->deleted);
     else
-        answer_unavailable(argument, result);
+        answer_midway(argument, result, scan);
 }
 
 void handle_deleteall(struct request *request, const struct word *words, size_t n_words)
@@ -205,7 +218,7 @@ static void list_done(void *argument, enum keep_result result, const struct scan
     if (result == KEEP_DONE)
         answer_keys(argument, scan->keys);
     else
-        answer_unavailable(argument, result);
+        answer_midway(argument, result, scan);
 }
 
 void handle_list(struct request *request, const struct word *words, size_t n_words)
@@ -219,7 +232,7 @@ static void verify_all_done(void *argument, enum keep_result result, const struc
     if (result == KEEP_DONE)
         answer_verified(argument, scan->keys, scan->checked, scan->bad);
     else
-        answer_unavailable(argument, result);
+        answer_midway(argument, result, scan);
 }
 
 void handle_verifyall(struct request *request, const struct word *words, size_t n_words)

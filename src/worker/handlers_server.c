@@ -61,7 +61,7 @@ struct gauges {
 static struct gauges read_gauges(const struct shared *shared)
 {
     struct gauges gauges = {0};
-    for (uint32_t i = 0; i < atomic_load(&shared->slots_used); i++) {
+    for (uint32_t i = 0; i < shared_slots_used(shared); i++) {
         const struct shared_slot *slot = &shared->slots[i];
         gauges.workers += atomic_load(&slot->accepting);
         gauges.connections += atomic_load(&slot->connections_held);
@@ -74,7 +74,7 @@ static struct gauges read_gauges(const struct shared *shared)
 static uint64_t sum_metric(const struct shared *shared, enum metric metric)
 {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < atomic_load(&shared->slots_used); i++)
+    for (uint32_t i = 0; i < shared_slots_used(shared); i++)
         sum += atomic_load(&shared->slots[i].metrics[metric]);
     return sum;
 }
@@ -95,7 +95,7 @@ void handle_stats(struct request *request, const struct word *words, size_t n_wo
         const char *name;
         uint64_t value;
     } states[] = {
-        {"uptime", (uint64_t)clock_wall() - shared->started},
+        {"uptime", (uint64_t)((clock_boot() - shared->started) / CLOCK_SECOND)},
         {"workers", gauges.workers},
         {"connections", gauges.connections},
         {"cache-entries", gauges.cache_entries},

@@ -83,6 +83,7 @@ enum input_result line_read(const char *bytes, size_t size, size_t max_line, str
     input->resp = false;
     input->flaw = NULL;
     input->n_words = 0;
+    *used = size + 1;
     if (end == NULL && (window <= max_line || (window == max_line + 1 && bytes[max_line] == '\r')))
         return INPUT_MORE;
     size_t line_size = end != NULL ? (size_t)(end - bytes) : window;

@@ -55,8 +55,8 @@ static void request_end(struct request *request)
     if (request->stream.keys != NULL)
         keep_scan_done(worker->keep, &request->stream.keys);
     buffer_free(&request->answer);
-    if (request->scopes != NULL)
-        free(request->scopes);
+    if (request->kept != NULL)
+        free(request->kept);
     sodium_memzero(request, sizeof *request);
     TAILQ_INSERT_HEAD(&worker->spare, request, order);
     connection_unsettle(connection);
@@ -93,6 +93,7 @@ static void emit(struct request *request)
         return;
     }
     buffer_add(&connection->out, buffer_bytes(&request->answer), buffer_size(&request->answer));
+    connection->answers_size -= buffer_size(&request->answer);
     request_end(request);
 }
 
@@ -125,6 +126,10 @@ static void answered(struct request *request)
     }
     if (request->tag[0] != '\0')
         TAILQ_INSERT_TAIL(&connection->held, request, order);
+    if (buffer_size(&request->answer) > 0) {
+        buffer_fit(&request->answer);
+        connection->answers_size += buffer_size(&request->answer);
+    }
     emit_ready(connection);
     connection_unsettle(connection);
 }
@@ -237,7 +242,7 @@ void answer_no(struct request *request, const char *reason)
     answered(request);
 }
 
-void answer_no_detail(struct request *request, const char *kind, const char *detail)
+void answer_no_detail(struct request *request, const char *kind, struct word detail)
 {
     struct worker *worker = request_worker(request);
     struct buffer *out = request->resp ? answer_buffer(request) : begin_line(request);
@@ -245,7 +250,7 @@ void answer_no_detail(struct request *request, const char *kind, const char *det
     buffer_add_text(out, request->resp ? "-NO " : "NO ");
     buffer_add_text(out, kind);
     buffer_add(out, " ", 1);
-    buffer_add_text(out, detail);
+    buffer_add(out, detail.text, detail.size);
     buffer_add_text(out, request->resp ? "\r\n" : "\n");
     answered(request);
 }

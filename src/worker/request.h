@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A request being executed, and its answer in either framing. Every request gets exactly one call of an answer_ function
- * (or answer_begin to answer_end), at once or later; the request is gone after it. */
+ * (or answer_begin_pairs to answer_end_pairs), at once or later; the request is gone after it. */
 #ifndef TK_WORKER_REQUEST_H
 #define TK_WORKER_REQUEST_H
 
@@ -14,20 +14,18 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-struct command;
-
 struct request {
     TAILQ_ENTRY(request) order;  /* in connection->untagged, connection->held or worker->spare */
     struct connection *connection;
-    const struct command *command; /* NULL when it was bad before a command was known */
     bool resp;
     bool barrier;                /* counted in connection->barriers */
     bool done;                   /* answered, waiting for its turn */
     bool streams;                /* the answer comes from `keys`, below */
     char tag[INPUT_TAG_MAX + 1]; /* "": none */
     struct buffer answer;        /* rendered before its turn */
-    char *scopes;                /* CHECK: what is asked for, each with a NUL behind it; freed with the request */
+    const struct word *scopes;   /* CHECK: what is asked for; in the input until `kept`, freed with the request, holds a copy */
     size_t n_scopes;
+    void *kept;
     struct token token;          /* ISSUE: what was made */
     struct {                     /* a streaming answer: the keys with a mark, or all of them */
         struct keyset *keys;
@@ -61,7 +59,7 @@ void answer_count(struct request *request, uint64_t count);
 void answer_no(struct request *request, const char *reason);
 
 /* `NO <kind> <detail>`. */
-void answer_no_detail(struct request *request, const char *kind, const char *detail);
+void answer_no_detail(struct request *request, const char *kind, struct word detail);
 
 /* `ERR <code> <text>`; the text never quotes what could not be parsed. */
 void answer_err(struct request *request, enum err_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));

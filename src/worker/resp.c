@@ -4,10 +4,11 @@
 
 #include <string.h>
 
-enum { LENGTH_DIGITS_MAX = 10 };
+enum { LENGTH_DIGITS_MAX = 10, BULK_SIZE_MIN = 6 /* $0 and two CRLF */ };
 
 struct reader {
     const char *at, *end;
+    size_t missing; /* bytes of an unfinished string that are not there, as far as is known */
 };
 
 /* Reads a marker, digits and CRLF: the value goes to *value. */
@@ -47,27 +48,33 @@ static enum input_result read_bulk(struct reader *reader, size_t room, struct wo
     size_t held = (size_t)(reader->end - reader->at);
     if ((held > size && reader->at[size] != '\r') || (held > size + 1 && reader->at[size + 1] != '\n'))
         return INPUT_BROKEN;
-    if (held < size + 2)
+    if (held < size + 2) {
+        reader->missing = size + 2 - held;
         return INPUT_MORE;
+    }
     *word = (struct word){reader->at, size};
     reader->at += size + 2;
     return INPUT_REQUEST;
 }
 
-static enum input_result read_array(struct reader *reader, size_t max_line, struct input *input)
+/* *needed is set for INPUT_MORE: how long the request is at the least. */
+static enum input_result read_array(struct reader *reader, size_t max_line, struct input *input, size_t *needed)
 {
     const char *start = reader->at;
     enum input_result result = read_length(reader, '*', &input->n_words);
+    *needed = (size_t)(reader->end - start) + 1;
     if (result != INPUT_REQUEST)
         return result;
-    if (input->n_words > max_line)
-        return INPUT_TOO_LONG;
     for (size_t i = 0; i < input->n_words; i++) {
         struct word word;
-        size_t taken = (size_t)(reader->at - start);
-        if (taken > max_line)
+        size_t taken = (size_t)(reader->at - start), left = input->n_words - i;
+        if (taken > max_line || left > (max_line - taken) / BULK_SIZE_MIN)
             return INPUT_TOO_LONG;
         result = read_bulk(reader, max_line - taken, &word);
+        if (result == INPUT_MORE && reader->missing > 0)
+            *needed = (size_t)(reader->end - start) + reader->missing + (left - 1) * BULK_SIZE_MIN;
+        else if (result == INPUT_MORE && taken + left * BULK_SIZE_MIN > *needed)
+            *needed = taken + left * BULK_SIZE_MIN;
         if (result != INPUT_REQUEST)
             return result;
         if (input->flaw == NULL)
@@ -80,15 +87,16 @@ static enum input_result read_array(struct reader *reader, size_t max_line, stru
 
 enum input_result resp_read(const char *bytes, size_t size, size_t max_line, struct input *input, size_t *used)
 {
-    struct reader reader = {bytes, bytes + size};
+    struct reader reader = {bytes, bytes + size, 0};
+    size_t needed;
     input->resp = true;
     input->tag[0] = '\0';
     input->flaw = NULL;
-    enum input_result result = read_array(&reader, max_line, input);
-    *used = (size_t)(reader.at - bytes);
+    enum input_result result = read_array(&reader, max_line, input, &needed);
+    *used = result == INPUT_MORE ? needed : (size_t)(reader.at - bytes);
     if (result == INPUT_BROKEN)
         input->flaw = "not a RESP array of bulk strings";
-    if (result == INPUT_MORE && size > max_line)
+    if (result == INPUT_MORE && needed > max_line)
         return INPUT_TOO_LONG;
     return result == INPUT_REQUEST && input->n_words == 0 ? INPUT_NOTHING : result;
 }

@@ -192,15 +192,25 @@ static struct timeval sweep_interval(const struct config *config)
     return (struct timeval){seconds, (suseconds_t)((interval - (double)seconds) * 1e6)};
 }
 
+/* SIGTERM and SIGUSR2 stay blocked until there is somebody to hear them. */
 static void reset_signals(void)
 {
-    sigset_t none;
+    sigset_t late;
     const int ignored[] = {SIGINT, SIGHUP, SIGUSR1, SIGPIPE};
     const int defaults[] = {SIGTERM, SIGUSR2, SIGCHLD, SIGALRM};
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_IGN);
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
         signal(defaults[i], SIG_DFL);
+    sigemptyset(&late);
+    sigaddset(&late, SIGTERM);
+    sigaddset(&late, SIGUSR2);
+    sigprocmask(SIG_SETMASK, &late, NULL);
+}
+
+static void hear_signals(void)
+{
+    sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -222,8 +232,7 @@ static bool process_start(struct process *process, const struct worker_setup *se
     TAILQ_INIT(&worker->connections);
     TAILQ_INIT(&worker->unsettled);
     TAILQ_INIT(&worker->spare);
-    worker->scratch_size = setup->config->max_line + 2 + CONNECTION_RECV_SIZE;
-    worker->scratch = malloc(worker->scratch_size);
+    worker->scratch = malloc(CONNECTION_RECV_SIZE);
     worker->base = event_base_new();
     if (worker->scratch == NULL || worker->base == NULL)
         return false;
@@ -258,7 +267,8 @@ static void process_free(struct process *process)
     buffer_pool_free();
     if (worker->base != NULL)
         event_base_free(worker->base);
-    sodium_memzero(worker->scratch, worker->scratch_size);
+    if (worker->scratch != NULL)
+        sodium_memzero(worker->scratch, CONNECTION_RECV_SIZE);
     free(worker->scratch);
 }
 
@@ -270,14 +280,15 @@ int worker_main(const struct worker_setup *setup)
     snprintf(name, sizeof name, "worker %u", setup->number);
     log_name_process(name);
     reset_signals();
-    shared_slot_use(setup->shared, setup->slot);
     shared_slot_own(&setup->shared->slots[setup->slot]);
     if (!take_secrets(setup->config, &secrets)) {
         free(process);
         return WORKER_EXIT_CONFIG;
     }
     int status = WORKER_EXIT_OK;
-    if (!process_start(process, setup, &secrets)) {
+    bool started = process_start(process, setup, &secrets);
+    hear_signals();
+    if (!started) {
         log_error("cannot start: no memory or no event loop");
         status = WORKER_EXIT_FAILURE;
     } else if (event_base_dispatch(process->worker.base) < 0) {
@@ -333,6 +344,7 @@ int worker_check(const struct config *config, bool redis)
     struct secrets secrets;
     log_name_process("check");
     reset_signals();
+    hear_signals();
     if (!take_secrets(config, &secrets))
         return WORKER_EXIT_CONFIG;
     bool reached = !redis || check_redis(config, secrets.password);

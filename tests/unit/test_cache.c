@@ -45,10 +45,10 @@ static void test_entry_holds_what_the_data_said(void **state)
     assert_int_equal(entry->fresh_until, 9);
     assert_int_equal(entry->username_size, 5);
     assert_memory_equal(cache_entry_username(entry), "alice", 5);
-    assert_true(cache_entry_has_scope(entry, "read:all"));
-    assert_true(cache_entry_has_scope(entry, "write:all"));
-    assert_false(cache_entry_has_scope(entry, "write"));
-    assert_false(cache_entry_has_scope(entry, ""));
+    assert_true(cache_entry_has_scope(entry, "read:all", 8));
+    assert_true(cache_entry_has_scope(entry, "write:all", 9));
+    assert_false(cache_entry_has_scope(entry, "write", 5));
+    assert_false(cache_entry_has_scope(entry, "", 0));
     assert_int_equal(cache_entry_json(entry)[entry->json_size - 1], '}');
     cache_entry_free(&entry);
     assert_null(entry);
