@@ -10,8 +10,10 @@
 #include "worker/request.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -97,6 +99,17 @@ void connection_finish(struct connection *connection, enum connection_end end)
     connection_unsettle(connection);
 }
 
+/* Notes how much the kernel still holds for a client that takes no more, and since when that has not become less: with
+ * large socket buffers a client may read for long before the kernel takes anything again. */
+static void note_blocked(struct connection *connection)
+{
+    int unsent = 0;
+    ioctl(connection->fd, SIOCOUTQ, &unsent);
+    if (connection->blocked == 0 || unsent < connection->unsent)
+        connection->blocked = connection->worker->now.boot;
+    connection->unsent = unsent;
+}
+
 /* Sends what waits. */
 static void send_out(struct connection *connection)
 {
@@ -105,8 +118,7 @@ static void send_out(struct connection *connection)
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            if (connection->blocked == 0)
-                connection->blocked = connection->worker->now.boot;
+            note_blocked(connection);
             return;
         }
         if (sent < 0) {
@@ -307,7 +319,8 @@ static void choose_events(struct connection *connection)
 static void advance(struct connection *connection)
 {
     for (;;) {
-        size_t waiting = buffer_size(&connection->in);
+        const size_t waiting = buffer_size(&connection->in);
+        const bool blocked = !may_execute(connection);
         execute_waiting(connection);
         if (connection->state == CONNECTION_CLOSED)
             return;
@@ -319,7 +332,10 @@ static void advance(struct connection *connection)
         if (connection->state == CONNECTION_CLOSED || buffer_size(&connection->out) > 0)
             return;
         /* A piece of a long answer a turn of the loop: others are served in between. */
-        if (connection->streaming != NULL || buffer_size(&connection->in) == waiting)
+        if (connection->streaming != NULL)
+            return;
+        const bool unblocked = blocked && may_execute(connection);
+        if (buffer_size(&connection->in) == waiting && !unblocked)
             return;
     }
 }
@@ -345,6 +361,8 @@ void connection_check_time(struct connection *connection, int64_t now)
     const struct config *config = worker->config;
     if (!connection->reading && connection->partial != 0)
         connection->partial = now; /* it is we who do not read */
+    if (connection->blocked != 0)
+        note_blocked(connection);
     bool quiet = connection->unanswered == 0 && buffer_size(&connection->in) == 0 && buffer_size(&connection->out) == 0;
     if (connection->state == CONNECTION_LINGERING) {
         if (now - connection->active > LINGER_TIME)

@@ -61,6 +61,7 @@ struct connection {
     int64_t active;                       /* boot-time clock, ns: when the newest request was read or answer sent */
     int64_t partial;                      /* when the first byte of an unfinished request came; 0: there is none */
     int64_t blocked;                      /* since when the client takes none of our bytes; 0: it does */
+    int unsent;                           /* while blocked: bytes that the kernel holds for it */
     struct event read_event, write_event;
 };
 
