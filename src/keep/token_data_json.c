@@ -84,7 +84,7 @@ static size_t string_end(const char *text, size_t start, size_t end)
     return i < end ? i : end;
 }
 
-/* Finds the arrays and objects that are open at text[end], from the outside in; all before it must be valid JSON.
+/* Finds the arrays and objects that are open at text[end], from the outside in; all but the last before it is valid JSON.
  * Returns how many there are, of which the first PATH_DEPTH are set. */
 static size_t levels_at(const char *text, size_t end, struct level levels[PATH_DEPTH])
 {
@@ -97,7 +97,7 @@ static size_t levels_at(const char *text, size_t end, struct level levels[PATH_D
             *level = (struct level){.is_array = text[i] == '['};
             depth++;
         } else if (text[i] == '}' || text[i] == ']') {
-            depth--;
+            depth -= depth > 0; /* the last byte may be what is not valid */
         } else if (text[i] == ',') {
             level->index++;
             level->key = NULL;

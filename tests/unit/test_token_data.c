@@ -335,6 +335,8 @@ static void what_is_no_json(void **state)
         {"[]", "must be an object"},
         {"[99999999999999999999]", "[0]: number out of range"},
         {"{", "JSON: not valid at byte 1"},
+        {"}", "JSON: not valid at byte 1"},
+        {"]]]", "JSON: not valid at byte 1"},
         {"{}}", "JSON: not valid at byte 3"},
         {"{} {}", "JSON: not valid at byte 4"},
         {"{\"a\":1,}", "JSON: not valid at byte 8"},
