@@ -66,7 +66,7 @@ const struct config_option config_options[] = {
 
     {"redis", "url", TYPE_URL, offsetof(struct config, redis), 0, 0, NULL,
      "redis://127.0.0.1:6379/0", "where Redis is"},
-    {"redis", "prefix", TYPE_PRINTABLE, IN_CONFIG(redis.prefix, char *), 0, 64, NULL,
+    {"redis", "prefix", TYPE_PRINTABLE, IN_CONFIG(redis.prefix, char *), 0, CONFIG_PREFIX_MAX, NULL,
      "token:", "what the name of every Redis key begins with"},
     {"redis", "username", TYPE_USER, IN_CONFIG(redis.username, char *), 1, 128, NULL,
      "(the default user)", "the Redis user to log in as"},

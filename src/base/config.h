@@ -15,7 +15,11 @@
 
 enum role { ROLE_VERIFY, ROLE_MANAGE };
 
-enum { CONFIG_LISTENERS_MAX = 16, CONFIG_WORKERS_MAX = 256 };
+enum {
+    CONFIG_LISTENERS_MAX = 16,
+    CONFIG_WORKERS_MAX = 256,
+    CONFIG_PREFIX_MAX = 64, /* bytes of redis.prefix */
+};
 
 struct config_listener {
     char *name;               /* the section's title */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCAN_ROUNDS_MAX = 1 << 24, DELETE_BATCH = 500, VERIFY_BATCH = 64, PATTERN_SIZE = 3 * 64 + TOKEN_PART_SIZE };
+enum { SCAN_ROUNDS_MAX = 1 << 24, DELETE_BATCH = 500, VERIFY_BATCH = 64, PATTERN_SIZE = 2 * CONFIG_PREFIX_MAX + TOKEN_PART_SIZE };
 
 struct scan {
     struct scan_settings settings;
@@ -133,7 +133,7 @@ static void unlink_replied(void *argument, enum redis_outcome outcome, const red
 
 static void delete_batch(struct scan *scan)
 {
-    static char names[DELETE_BATCH][64 + TOKEN_PART_SIZE];
+    static char names[DELETE_BATCH][CONFIG_PREFIX_MAX + TOKEN_PART_SIZE];
     const char *words[1 + DELETE_BATCH] = {"UNLINK"};
     size_t sizes[1 + DELETE_BATCH] = {6};
     const struct keyset_record *record;

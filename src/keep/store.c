@@ -13,14 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PREFIX_MAX = 64, NAME_MAX_SIZE = PREFIX_MAX + TOKEN_PART_SIZE };
+enum { NAME_MAX_SIZE = CONFIG_PREFIX_MAX + TOKEN_PART_SIZE };
 
 struct store {
     struct redis_link *link;
     const struct vault *vault;
     char name[NAME_MAX_SIZE + 1]; /* the prefix, and behind it the key that was asked for last */
     size_t prefix_size;
-    char prefix[PREFIX_MAX + 1];
+    char prefix[CONFIG_PREFIX_MAX + 1];
     int64_t next_refusal; /* when the next refusal may be logged */
     struct notices flaws;
 };
@@ -42,7 +42,7 @@ struct store *store_new(struct redis_link *link, const struct vault *vault, cons
     struct store *store = memory_zeroed(sizeof *store);
     store->link = link;
     store->vault = vault;
-    store->prefix_size = strnlen(prefix, PREFIX_MAX);
+    store->prefix_size = strnlen(prefix, CONFIG_PREFIX_MAX);
     memcpy(store->prefix, prefix, store->prefix_size);
     memcpy(store->name, prefix, store->prefix_size);
     return store;

@@ -241,20 +241,3 @@ enum vault_result vault_open(const struct vault *vault, const char *name, size_t
     *plain_size = size - VAULT_OVERHEAD;
     return VAULT_OK;
 }
-
-const char *vault_result_text(enum vault_result result)
-{
-    switch (result) {
-    case VAULT_OK:
-        return "good";
-    case VAULT_TRUNCATED:
-        return "too short for a sealed value";
-    case VAULT_BAD_FORMAT:
-        return "not in a known format";
-    case VAULT_UNKNOWN_KEY:
-        return "sealed with a key that is not in the keyring";
-    case VAULT_FORGED:
-        return "does not open: altered, or moved from another key";
-    }
-    return "unknown";
-}

@@ -49,9 +49,6 @@ void vault_seal(const struct vault *vault, const char *name, size_t name_size, c
 enum vault_result vault_open(const struct vault *vault, const char *name, size_t name_size, const unsigned char *sealed,
                              size_t size, unsigned char *out, size_t *plain_size) __attribute__((warn_unused_result));
 
-/* A few words on a result, for logs and VERIFYALL. */
-const char *vault_result_text(enum vault_result result);
-
 /* Wipes the keys, frees and sets to NULL; a NULL *vault is left alone. */
 void vault_free(struct vault **vault);
 

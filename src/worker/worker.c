@@ -347,6 +347,7 @@ int worker_check(const struct config *config, bool redis)
     hear_signals();
     if (!take_secrets(config, &secrets))
         return WORKER_EXIT_CONFIG;
+    log_info("the keyring %s holds %zu key%s", config->keyring, vault_keys(secrets.vault), vault_keys(secrets.vault) == 1 ? "" : "s");
     bool reached = !redis || check_redis(config, secrets.password);
     secrets_free(&secrets);
     return reached ? WORKER_EXIT_OK : WORKER_EXIT_FAILURE;

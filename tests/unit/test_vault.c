@@ -369,14 +369,6 @@ static void a_key_taken_away(void **state)
     vault_free(&vault);
 }
 
-static void results_have_words(void **state)
-{
-    (void)state;
-    for (enum vault_result a = VAULT_OK; a <= VAULT_FORGED; a++)
-        for (enum vault_result b = VAULT_OK; b < a; b++)
-            assert_string_not_equal(vault_result_text(a), vault_result_text(b));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,7 +383,6 @@ int main(void)
         cmocka_unit_test(names),
         cmocka_unit_test(altered_values),
         cmocka_unit_test(a_key_taken_away),
-        cmocka_unit_test(results_have_words),
     };
     return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }
