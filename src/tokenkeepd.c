@@ -24,7 +24,8 @@ static const char help[] =
     "  --version         print the version\n"
     "  --help            print this\n"
     "\n"
-    "Without --config and --state, " SYSCONFDIR "/tokenkeep/tokenkeepd.conf is read. It runs in the foreground and logs to\n"
+    "Without --config and --state, " SYSCONFDIR
+    "/tokenkeep/tokenkeepd.conf is read. It runs in the foreground and logs to\n"
     "standard error. SIGTERM stops it, SIGHUP makes it read its configuration again; see tokenkeepd(8).\n";
 
 enum action { ACTION_RUN, ACTION_CHECK, ACTION_DONE, ACTION_REFUSED };
@@ -52,36 +53,25 @@ static enum action options_complete(struct master_options *options, enum action 
 static enum action options_parse(int argc, char **argv, struct master_options *options)
 {
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'}, {"state", required_argument, NULL, 's'},
-        {"listen", required_argument, NULL, 'l'}, {"check", no_argument, NULL, 'k'},
-        {"version", no_argument, NULL, 'v'},      {"help", no_argument, NULL, 'h'},
+        {"config", required_argument, NULL, 'c'},
+        {"state", required_argument, NULL, 's'},
+        {"listen", required_argument, NULL, 'l'},
+        {"check", no_argument, NULL, 'k'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     enum action action = ACTION_RUN;
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
         switch (option) {
-        case 'c':
-            options->config_file = optarg;
-            break;
-        case 's':
-            options->state_directory = optarg;
-            break;
-        case 'l':
-            options->listen = optarg;
-            break;
-        case 'k':
-            action = ACTION_CHECK;
-            break;
-        case 'v':
-            puts("tokenkeepd " PACKAGE_VERSION);
-            return ACTION_DONE;
-        case 'h':
-            printf("%s%s", usage, help);
-            return ACTION_DONE;
-        default:
-            fputs(usage, stderr);
-            return ACTION_REFUSED;
+        case 'c': options->config_file = optarg; break;
+        case 's': options->state_directory = optarg; break;
+        case 'l': options->listen = optarg; break;
+        case 'k': action = ACTION_CHECK; break;
+        case 'v': puts("tokenkeepd " PACKAGE_VERSION); return ACTION_DONE;
+        case 'h': printf("%s%s", usage, help); return ACTION_DONE;
+        default: fputs(usage, stderr); return ACTION_REFUSED;
         }
     }
     if (optind < argc)
@@ -103,14 +93,10 @@ int main(int argc, char **argv)
     struct master_options options = {.config_file = NULL};
     descriptors_tidy();
     switch (options_parse(argc, argv, &options)) {
-    case ACTION_RUN:
-        return master_run(&options);
-    case ACTION_CHECK:
-        return master_check(&options);
-    case ACTION_DONE:
-        return 0;
-    case ACTION_REFUSED:
-        return EXIT_USAGE;
+    case ACTION_RUN: return master_run(&options);
+    case ACTION_CHECK: return master_check(&options);
+    case ACTION_DONE: return 0;
+    case ACTION_REFUSED: return EXIT_USAGE;
     }
     return EXIT_USAGE;
 }

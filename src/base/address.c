@@ -87,12 +87,9 @@ int address_parse(const char *text, struct address *address, struct error *error
 bool address_is_local(const struct address *address)
 {
     switch (address->socket.any.sa_family) {
-    case AF_UNIX:
-        return true;
-    case AF_INET:
-        return ntohl(address->socket.in4.sin_addr.s_addr) >> 24 == 127;
-    default:
-        return IN6_IS_ADDR_LOOPBACK(&address->socket.in6.sin6_addr);
+    case AF_UNIX: return true;
+    case AF_INET: return ntohl(address->socket.in4.sin_addr.s_addr) >> 24 == 127;
+    default: return IN6_IS_ADDR_LOOPBACK(&address->socket.in6.sin6_addr);
     }
 }
 

@@ -15,17 +15,19 @@
 
 /* The place of a member, which must be of the type; none for options that this version only checks. */
 #define PLACE(structure, member, type) \
-    (offsetof(struct structure, member) + 0 * sizeof(_Generic(((struct structure *)NULL)->member, type: 0)))
-#define IN_CONFIG(member, type) PLACE(config, member, type)
+    (offsetof(struct structure, member) + 0 * sizeof(_Generic(((struct structure *)NULL)->member, type : 0)))
+#define IN_CONFIG(member, type)   PLACE(config, member, type)
 #define IN_LISTENER(member, type) PLACE(config_listener, member, type)
-#define NOWHERE CONFIG_NOWHERE
+#define NOWHERE                   CONFIG_NOWHERE
 
 #define SHORTEST 0.001
-#define YEAR 31536000.0
+#define YEAR     31536000.0
 #define TERABYTE 1099511627776.0
 
 /* The whole truth about options. Whoever adds a row describes it in docs/tokenkeepd.conf.5 and conf/tokenkeepd.conf,
  * and tests/lint/options, which reads these rows, sees to it. */
+/* Where a row breaks has a meaning: its default begins the second line. */
+/* clang-format off */
 const struct config_option config_options[] = {
     {"", "workers", TYPE_COUNT, IN_CONFIG(workers, unsigned), 1, CONFIG_WORKERS_MAX, NULL,
      "(the number of processors online)", "how many worker processes answer requests"},
@@ -100,6 +102,7 @@ const struct config_option config_options[] = {
 
     {.section = NULL},
 };
+/* clang-format on */
 
 /* Values */
 
@@ -162,30 +165,18 @@ static int store(const struct config_option *option, void *base, const char *val
 {
     void *place = (char *)base + option->place;
     switch (option->type) {
-    case TYPE_COUNT:
-        return store_count(place, option, value, reason);
-    case TYPE_SIZE:
-        return value_number(value, option->minimum, option->maximum, place, reason);
-    case TYPE_SECONDS:
-        return value_seconds(value, option->minimum, option->maximum, place, reason);
-    case TYPE_MODE:
-        return value_mode(value, place, reason);
-    case TYPE_BOOLEAN:
-        return value_boolean(value, place, reason);
-    case TYPE_CHOICE:
-        return value_choice(value, option->choices, place, reason);
-    case TYPE_PRINTABLE:
-        return store_printable(place, option, value, reason);
-    case TYPE_USER:
-        return store_user(place, option, value, reason);
-    case TYPE_ACCOUNT:
-        return store_account(place, value, reason);
-    case TYPE_PATH:
-        return store_path(place, value, folder, reason);
-    case TYPE_ADDRESS:
-        return store_address(place, value, reason);
-    case TYPE_URL:
-        return redis_url_parse(value, place, reason);
+    case TYPE_COUNT: return store_count(place, option, value, reason);
+    case TYPE_SIZE: return value_number(value, option->minimum, option->maximum, place, reason);
+    case TYPE_SECONDS: return value_seconds(value, option->minimum, option->maximum, place, reason);
+    case TYPE_MODE: return value_mode(value, place, reason);
+    case TYPE_BOOLEAN: return value_boolean(value, place, reason);
+    case TYPE_CHOICE: return value_choice(value, option->choices, place, reason);
+    case TYPE_PRINTABLE: return store_printable(place, option, value, reason);
+    case TYPE_USER: return store_user(place, option, value, reason);
+    case TYPE_ACCOUNT: return store_account(place, value, reason);
+    case TYPE_PATH: return store_path(place, value, folder, reason);
+    case TYPE_ADDRESS: return store_address(place, value, reason);
+    case TYPE_URL: return redis_url_parse(value, place, reason);
     }
     return -1;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The configuration: read once into a struct that is constant afterwards. One table in config.c is the whole truth about
- * the options; tokenkeepd.conf(5) and conf/tokenkeepd.conf are checked against it. Secrets are never in here, only the
- * paths of the files that hold them. */
+/* The configuration: read once into a struct that is constant afterwards. One table in config.c is the whole truth
+ * about the options; tokenkeepd.conf(5) and conf/tokenkeepd.conf are checked against it. Secrets are never in here,
+ * only the paths of the files that hold them. */
 #ifndef TK_BASE_CONFIG_H
 #define TK_BASE_CONFIG_H
 
@@ -22,11 +22,11 @@ enum {
 };
 
 struct config_listener {
-    char *name;               /* the section's title */
-    char *address;            /* "127.0.0.1:7117", "[::1]:7117", "*:7117", "unix:/path"; syntax checked, not resolved */
+    char *name;    /* the section's title */
+    char *address; /* "127.0.0.1:7117", "[::1]:7117", "*:7117", "unix:/path"; syntax checked, not resolved */
     enum role role;
-    mode_t mode;              /* of a unix socket; default 0660 */
-    char *owner;              /* of a unix socket: user and group names; NULL: left alone */
+    mode_t mode; /* of a unix socket; default 0660 */
+    char *owner; /* of a unix socket: user and group names; NULL: left alone */
     char *group;
     unsigned max_connections; /* over all workers */
     unsigned line;            /* of the configuration, for messages */
@@ -36,49 +36,51 @@ enum config_redis_kind { CONFIG_REDIS_TCP, CONFIG_REDIS_UNIX, CONFIG_REDIS_PRIVA
 
 struct config_redis {
     enum config_redis_kind kind;
-    char *url;            /* as written; carries no password, that is refused */
-    char *host;           /* CONFIG_REDIS_TCP: name or address, without brackets */
+    char *url;  /* as written; carries no password, that is refused */
+    char *host; /* CONFIG_REDIS_TCP: name or address, without brackets */
     uint16_t port;
-    char *path;           /* CONFIG_REDIS_UNIX and _PRIVATE: the socket's path */
-    char *directory;      /* CONFIG_REDIS_PRIVATE: the folder the server lives in */
+    char *path;      /* CONFIG_REDIS_UNIX and _PRIVATE: the socket's path */
+    char *directory; /* CONFIG_REDIS_PRIVATE: the folder the server lives in */
     unsigned database;
-    char *prefix;         /* of token keys */
-    char *username;       /* NULL: the default user */
-    char *password_file;  /* NULL: no AUTH */
+    char *prefix;           /* of token keys */
+    char *username;         /* NULL: the default user */
+    char *password_file;    /* NULL: no AUTH */
     double connect_timeout; /* seconds, names, connection, AUTH and all */
     double command_timeout; /* seconds from sending to the answer */
 };
 
 struct config {
-    char *file;              /* where it was read, NULL with --state */
+    char *file; /* where it was read, NULL with --state */
     unsigned workers;
-    char *user;              /* NULL: nobody changes user */
-    char *keyring;           /* path */
+    char *user;    /* NULL: nobody changes user */
+    char *keyring; /* path */
     enum log_level log_level;
     enum log_format log_format;
-    size_t max_line;         /* bytes, without the line's end */
-    unsigned max_inflight;   /* requests of one worker that wait on Redis */
-    double idle_timeout;     /* seconds, as are all that follow */
+    size_t max_line;       /* bytes, without the line's end */
+    unsigned max_inflight; /* requests of one worker that wait on Redis */
+    double idle_timeout;   /* seconds, as are all that follow */
     double request_timeout;
     double write_timeout;
-    double drain_timeout;    /* how long a worker that is being replaced keeps its busy connections */
+    double drain_timeout; /* how long a worker that is being replaced keeps its busy connections */
     size_t n_listeners;
     struct config_listener listeners[CONFIG_LISTENERS_MAX];
     struct config_redis redis;
-    size_t cache_bytes;      /* a worker's */
+    size_t cache_bytes; /* a worker's */
     size_t cache_entries;
     size_t cache_negative_entries;
     double cache_ttl;
     double cache_negative_ttl;
 };
 
-/* Reads and checks the file at `path`. NULL on failure; `error` then reads "FILE:LINE: what is wrong". Options that this
- * version reads but does not act on are logged as warnings when `warn` is true. The caller owns the result. */
+/* Reads and checks the file at `path`. NULL on failure; `error` then reads "FILE:LINE: what is wrong". Options that
+ * this version reads but does not act on are logged as warnings when `warn` is true. The caller owns the result. */
 struct config *config_load(const char *path, bool warn, struct error *error) __attribute__((warn_unused_result));
 
-/* What `tokenkeepd --state DIR` serves, with no file: a private Redis in `directory`, DIR/keyring, DIR/admin.sock (manage)
- * and `listen` (verify; NULL: 127.0.0.1:7117). `directory` is made absolute. NULL on failure, with `error` set. */
-struct config *config_for_state(const char *directory, const char *listen, struct error *error) __attribute__((warn_unused_result));
+/* What `tokenkeepd --state DIR` serves, with no file: a private Redis in `directory`, DIR/keyring, DIR/admin.sock
+ * (manage) and `listen` (verify; NULL: 127.0.0.1:7117). `directory` is made absolute. NULL on failure, with `error`
+ * set. */
+struct config *config_for_state(const char *directory, const char *listen, struct error *error)
+    __attribute__((warn_unused_result));
 
 /* Frees *config and sets it to NULL; a NULL *config is left alone. */
 void config_free(struct config **config);

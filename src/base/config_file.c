@@ -43,7 +43,7 @@ struct loading {
 static struct loading *current;
 
 #define FAIL(loading, line, format, ...) \
-    ((loading)->failed = true, \
+    ((loading)->failed = true,           \
      error_set((loading)->error, "%s:%u: " format, (loading)->path, (unsigned)(line), ##__VA_ARGS__))
 
 static int option_failed(struct loading *loading, unsigned line, const char *section, const char *name,

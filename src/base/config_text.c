@@ -196,7 +196,7 @@ static int take_close(struct scanner *scanner)
 }
 
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-#define DIGITS "0123456789"
+#define DIGITS  "0123456789"
 
 /* ${NAME} or ${NAME:-DEFAULT}, at "$". */
 static int skip_variable(struct scanner *scanner)
@@ -286,26 +286,14 @@ static int take_token(struct scanner *scanner)
         scanner->line++;
         /* fall through */
     case ' ':
-    case '\t':
-        scanner->at++;
-        return 0;
-    case '=':
-        scanner->at++;
-        return take_equals(scanner);
-    case '{':
-        scanner->at++;
-        return take_open(scanner);
-    case '}':
-        scanner->at++;
-        return take_close(scanner);
+    case '\t': scanner->at++; return 0;
+    case '=': scanner->at++; return take_equals(scanner);
+    case '{': scanner->at++; return take_open(scanner);
+    case '}': scanner->at++; return take_close(scanner);
     case '"':
-    case '\'':
-        return take_string(scanner);
-    case '#':
-        blank_line_comment(scanner);
-        return 0;
-    default:
-        break;
+    case '\'': return take_string(scanner);
+    case '#': blank_line_comment(scanner); return 0;
+    default: break;
     }
     if (start[0] == '/' && start[1] == '/') {
         blank_line_comment(scanner);

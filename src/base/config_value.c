@@ -11,7 +11,7 @@
 enum { QUOTED_MAX = 64, ACCOUNT_MAX = 32 };
 
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-#define DIGITS "0123456789"
+#define DIGITS  "0123456789"
 
 /* The value in quotes, or "this" for one that may be something else than a slip of the pen, such as a password. */
 static const char *quote(const char *text, char (*buffer)[QUOTED_MAX + 3])

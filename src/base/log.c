@@ -80,8 +80,9 @@ static void format_and_write(enum log_level level, const char *message)
     int n;
     if (settings.format == LOG_FORMAT_JSON) {
         escape_json(escaped, message);
-        n = snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"message\":\"%s\"}\n",
-                     when, level_names[level], settings.process, (int)getpid(), escaped);
+        n = snprintf(line, sizeof line,
+                     "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"message\":\"%s\"}\n", when,
+                     level_names[level], settings.process, (int)getpid(), escaped);
     } else {
         n = snprintf(line, sizeof line, "%s %s %s[%d]: %s\n", when, level_names[level], settings.process, (int)getpid(),
                      message);
@@ -115,13 +116,13 @@ static void __attribute__((format(printf, 2, 0))) log_line(enum log_level level,
     format_and_write(level, message);
 }
 
-#define LOG_FUNCTION(name, level)              \
-    void name(const char *format, ...)         \
-    {                                          \
-        va_list arguments;                     \
-        va_start(arguments, format);           \
-        log_line(level, format, arguments);    \
-        va_end(arguments);                     \
+#define LOG_FUNCTION(name, level)           \
+    void name(const char *format, ...)      \
+    {                                       \
+        va_list arguments;                  \
+        va_start(arguments, format);        \
+        log_line(level, format, arguments); \
+        va_end(arguments);                  \
     }
 
 LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The log: one line a fact, to standard error, each line in one write so that processes never mix theirs. It never waits:
- * while nobody reads the other end, lines are left out, and how many is said in the next that is written. */
+/* The log: one line a fact, to standard error, each line in one write so that processes never mix theirs. It never
+ * waits: while nobody reads the other end, lines are left out, and how many is said in the next that is written. */
 #ifndef TK_BASE_LOG_H
 #define TK_BASE_LOG_H
 
@@ -13,8 +13,8 @@ void log_configure(enum log_level level, enum log_format format);
 /* Names this process in every line that follows, e.g. "master" or "worker 3"; cut at 31 bytes. */
 void log_name_process(const char *name);
 
-/* Each writes one line: time in UTC with microseconds, level, process and pid, message. The message is cut at 1,023 bytes;
- * control characters in it become '?', so no input can forge a line. Secrets do not belong in a message. */
+/* Each writes one line: time in UTC with microseconds, level, process and pid, message. The message is cut at 1,023
+ * bytes; control characters in it become '?', so no input can forge a line. Secrets do not belong in a message. */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory for small things of fixed size. What a client's bytes decide the size of is allocated with malloc, and its failure
- * handled. */
+/* Memory for small things of fixed size. What a client's bytes decide the size of is allocated with malloc, and its
+ * failure handled. */
 #ifndef TK_BASE_MEMORY_H
 #define TK_BASE_MEMORY_H
 

@@ -4,41 +4,41 @@
 #define TK_BASE_METRICS_H
 
 /* X(constant, name in STATS, what it counts; tokenkeep-protocol(7) is checked against the names) */
-#define METRICS_LIST(X)                                                                     \
-    X(CONNECTIONS_ACCEPTED, "connections-accepted", "client connections taken")             \
-    X(CONNECTIONS_REFUSED, "connections-refused", "client connections refused with busy")   \
+#define METRICS_LIST(X)                                                                            \
+    X(CONNECTIONS_ACCEPTED, "connections-accepted", "client connections taken")                    \
+    X(CONNECTIONS_REFUSED, "connections-refused", "client connections refused with busy")          \
     X(CONNECTIONS_TIMED_OUT, "connections-timed-out", "client connections closed by a time limit") \
-    X(REQUESTS, "requests", "requests executed or refused")                                 \
-    X(ANSWERS_OK, "answers-ok", "answers of class OK")                                      \
-    X(ANSWERS_NO, "answers-no", "answers of class NO")                                      \
-    X(ANSWERS_ERR, "answers-err", "answers of class ERR")                                   \
-    X(ERR_BADREQ, "err-badreq", "bad requests")                                             \
-    X(ERR_TOOLONG, "err-toolong", "requests over max-line")                                 \
-    X(ERR_DENIED, "err-denied", "requests that the listener's role does not allow")         \
-    X(ERR_BUSY, "err-busy", "requests refused because too many waited")                     \
-    X(ERR_UNAVAIL, "err-unavail", "requests without a verdict because Redis was away")      \
-    X(CACHE_HITS, "cache-hits", "look-ups answered from the cache")                         \
-    X(CACHE_NEGATIVE_HITS, "cache-negative-hits", "look-ups answered from the unknown keys")\
-    X(CACHE_MISSES, "cache-misses", "look-ups that needed Redis")                           \
-    X(CACHE_JOINED, "cache-joined", "misses that shared another's Redis GET")               \
-    X(CACHE_STALE, "cache-stale", "entries found outdated by a change")                     \
-    X(CACHE_EVICTED, "cache-evicted", "entries that made room for others")                  \
-    X(TOKENS_MISMATCHED, "tokens-mismatched", "look-ups with a wrong secret")               \
-    X(TOKENS_EXPIRED, "tokens-expired", "look-ups of expired tokens")                       \
-    X(TOKENS_CORRUPT, "tokens-corrupt", "stored values that did not open or decode")        \
-    X(TOKENS_STORED, "tokens-stored", "tokens stored or issued")                            \
-    X(TOKENS_DELETED, "tokens-deleted", "tokens deleted")                                   \
-    X(REDIS_COMMANDS, "redis-commands", "commands sent to Redis")                           \
-    X(REDIS_CONNECTED, "redis-connections", "connections to Redis made")                    \
-    X(REDIS_LOST, "redis-connections-lost", "connections to Redis lost")                    \
-    X(REDIS_TIMEOUTS, "redis-timeouts", "Redis answers that never came in time")            \
+    X(REQUESTS, "requests", "requests executed or refused")                                        \
+    X(ANSWERS_OK, "answers-ok", "answers of class OK")                                             \
+    X(ANSWERS_NO, "answers-no", "answers of class NO")                                             \
+    X(ANSWERS_ERR, "answers-err", "answers of class ERR")                                          \
+    X(ERR_BADREQ, "err-badreq", "bad requests")                                                    \
+    X(ERR_TOOLONG, "err-toolong", "requests over max-line")                                        \
+    X(ERR_DENIED, "err-denied", "requests that the listener's role does not allow")                \
+    X(ERR_BUSY, "err-busy", "requests refused because too many waited")                            \
+    X(ERR_UNAVAIL, "err-unavail", "requests without a verdict because Redis was away")             \
+    X(CACHE_HITS, "cache-hits", "look-ups answered from the cache")                                \
+    X(CACHE_NEGATIVE_HITS, "cache-negative-hits", "look-ups answered from the unknown keys")       \
+    X(CACHE_MISSES, "cache-misses", "look-ups that needed Redis")                                  \
+    X(CACHE_JOINED, "cache-joined", "misses that shared another's Redis GET")                      \
+    X(CACHE_STALE, "cache-stale", "entries found outdated by a change")                            \
+    X(CACHE_EVICTED, "cache-evicted", "entries that made room for others")                         \
+    X(TOKENS_MISMATCHED, "tokens-mismatched", "look-ups with a wrong secret")                      \
+    X(TOKENS_EXPIRED, "tokens-expired", "look-ups of expired tokens")                              \
+    X(TOKENS_CORRUPT, "tokens-corrupt", "stored values that did not open or decode")               \
+    X(TOKENS_STORED, "tokens-stored", "tokens stored or issued")                                   \
+    X(TOKENS_DELETED, "tokens-deleted", "tokens deleted")                                          \
+    X(REDIS_COMMANDS, "redis-commands", "commands sent to Redis")                                  \
+    X(REDIS_CONNECTED, "redis-connections", "connections to Redis made")                           \
+    X(REDIS_LOST, "redis-connections-lost", "connections to Redis lost")                           \
+    X(REDIS_TIMEOUTS, "redis-timeouts", "Redis answers that never came in time")                   \
     X(REDIS_UNCERTAIN, "redis-uncertain", "changes whose answer never came")
 
 enum metric {
 #define X(constant, name, help) METRIC_##constant,
     METRICS_LIST(X)
 #undef X
-    METRICS
+        METRICS
 };
 
 /* The name of a metric in STATS. */

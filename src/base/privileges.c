@@ -19,7 +19,8 @@ static int change_user(const char *user, struct error *error)
     errno = 0;
     const struct passwd *entry = getpwnam(user);
     if (entry == NULL)
-        return error_set(error, "cannot change to user \"%s\": %s", user, errno != 0 ? strerror(errno) : "no such user");
+        return error_set(error, "cannot change to user \"%s\": %s", user,
+                         errno != 0 ? strerror(errno) : "no such user");
     if (initgroups(user, entry->pw_gid) != 0 || setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) != 0 ||
         setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) != 0)
         return error_set(error, "cannot change to user \"%s\": %s", user, strerror(errno));
@@ -45,7 +46,8 @@ int privileges_drop(const char *user, struct error *error)
         return error_set(error, "cannot protect the process: %s", strerror(errno));
     if (getppid() != parent)
         return error_set(error, "the parent has ended");
-    /* Under a limit, MCL_FUTURE would turn the limit into failing allocations; the keys are locked by the vault anyway. */
+    /* Under a limit, MCL_FUTURE would turn the limit into failing allocations; the keys are locked by the vault anyway.
+     */
     if (getrlimit(RLIMIT_MEMLOCK, &lock) == 0 && lock.rlim_cur == RLIM_INFINITY &&
         mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)
         log_debug("memory is not locked: %s", strerror(errno));

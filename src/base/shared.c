@@ -53,8 +53,8 @@ void shared_slot_use(struct shared *shared, unsigned index)
         continue;
 }
 
-/* set_robust_list(2) is meant for locks that a dying process holds: the kernel goes through the list and marks their words. Here
- * the only one is the slot's `owner`. */
+/* set_robust_list(2) is meant for locks that a dying process holds: the kernel goes through the list and marks their
+ * words. Here the only one is the slot's `owner`. */
 void shared_slot_own(struct shared_slot *slot)
 {
     static struct robust_list entry;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory that master and children share: the generations that make cached entries stale in every worker at once, and a slot
- * of counters a child. The master maps it once; it outlives reloads. It believes nothing in here for its own safety: slots
- * are only counted and compared. */
+/* Memory that master and children share: the generations that make cached entries stale in every worker at once, and a
+ * slot of counters a child. The master maps it once; it outlives reloads. It believes nothing in here for its own
+ * safety: slots are only counted and compared. */
 #ifndef TK_BASE_SHARED_H
 #define TK_BASE_SHARED_H
 
@@ -19,29 +19,30 @@ enum {
     SHARED_SEED_SIZE = 16,
 };
 
-/* A child's slot. Its own process alone writes it while it lives, but for redis_unfenced, which anybody may clear, and redis_client
- * once the process is gone; then the master resets it. */
+/* A child's slot. Its own process alone writes it while it lives, but for redis_unfenced, which anybody may clear, and
+ * redis_client once the process is gone; then the master resets it. */
 struct shared_slot {
-    _Alignas(64) _Atomic uint64_t ticks;  /* moves at least once a second while the event loop turns */
-    _Atomic uint32_t owner;               /* thread id of the process, marked by the kernel when it ends; see shared_slot_orphaned */
-    _Atomic uint64_t redis_client;        /* id of the Redis connection that is up and may carry changes, 0: none */
-    _Atomic uint64_t redis_unfenced;      /* id of one that was lost and may still hold changes, 0: none; whoever sends a change ends
-                                             it first. None is up meanwhile in this slot: being up begins with ending it */
-    _Atomic bool accepting;               /* takes new connections, so it counts for the balance */
-    _Atomic uint32_t connections_held;    /* now, on all listeners */
+    _Alignas(64) _Atomic uint64_t ticks; /* moves at least once a second while the event loop turns */
+    _Atomic uint32_t owner; /* thread id of the process, marked by the kernel when it ends; see shared_slot_orphaned */
+    _Atomic uint64_t redis_client; /* id of the Redis connection that is up and may carry changes, 0: none */
+    _Atomic uint64_t
+        redis_unfenced;     /* id of one that was lost and may still hold changes, 0: none; whoever sends a change ends
+                               it first. None is up meanwhile in this slot: being up begins with ending it */
+    _Atomic bool accepting; /* takes new connections, so it counts for the balance */
+    _Atomic uint32_t connections_held;              /* now, on all listeners */
     _Atomic uint32_t connections[SHARED_LISTENERS]; /* the same by listener */
     _Atomic uint64_t cache_entries;
     _Atomic uint64_t cache_bytes;
-    _Atomic uint64_t metrics[METRICS];    /* see metrics.h; never reset, so sums over all slots only grow */
+    _Atomic uint64_t metrics[METRICS]; /* see metrics.h; never reset, so sums over all slots only grow */
 };
 
 struct shared {
     unsigned char hash_seed[SHARED_SEED_SIZE]; /* of key hashes: one for all workers, so that their generations agree */
-    char instance[17];                         /* random hexadecimal digits, NUL: names this master's Redis connections */
-    int64_t started;                           /* boot-time clock, ns */
+    char instance[17]; /* random hexadecimal digits, NUL: names this master's Redis connections */
+    int64_t started;   /* boot-time clock, ns */
     _Atomic uint64_t generation_all;
     _Atomic uint64_t generations[SHARED_GENERATIONS];
-    _Atomic uint32_t slots_used;               /* no slot from this one on was ever used: scans end here */
+    _Atomic uint32_t slots_used; /* no slot from this one on was ever used: scans end here */
     struct shared_slot slots[SHARED_SLOTS];
 };
 
@@ -51,8 +52,8 @@ struct shared *shared_create(void) __attribute__((warn_unused_result));
 /* Unmaps; for tests, a process that ends need not call it. */
 void shared_destroy(struct shared **shared);
 
-/* The generation of all keys whose hash is `hash`. What was read from Redis is current while the generation noted before
- * the asking is still the generation now. Only ever compared for equality. */
+/* The generation of all keys whose hash is `hash`. What was read from Redis is current while the generation noted
+ * before the asking is still the generation now. Only ever compared for equality. */
 uint64_t generation_now(const struct shared *shared, uint64_t hash);
 
 /* Makes everything noted for this hash stale, in every worker; collisions cost other keys a miss. */
@@ -67,11 +68,13 @@ void shared_slot_use(struct shared *shared, unsigned index);
 /* Makes the calling process the slot's owner, until it ends. It must own no other, nor use robust mutexes. */
 void shared_slot_own(struct shared_slot *slot);
 
-/* Whether the slot's owner has ended. The kernel says so before it closes the process' sockets, so this is true before any client can
- * have noticed, while the master hears of it later. (Where the kernel has no robust futexes it stays false.) */
+/* Whether the slot's owner has ended. The kernel says so before it closes the process' sockets, so this is true before
+ * any client can have noticed, while the master hears of it later. (Where the kernel has no robust futexes it stays
+ * false.) */
 bool shared_slot_orphaned(const struct shared_slot *slot);
 
-/* One more than the highest slot in use, at most SHARED_SLOTS whatever a child wrote there: where loops over slots end. */
+/* One more than the highest slot in use, at most SHARED_SLOTS whatever a child wrote there: where loops over slots end.
+ */
 uint32_t shared_slots_used(const struct shared *shared);
 
 /* Connections held on listener `listener` by all children. */
@@ -84,8 +87,8 @@ static inline void shared_count(struct shared_slot *slot, enum metric metric, ui
     atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/* Resets what a dead child held: its connections, its cache and whether it accepts. Its Redis connection, when it did not put it
- * away itself, becomes redis_unfenced; metrics stay for its successor. */
+/* Resets what a dead child held: its connections, its cache and whether it accepts. Its Redis connection, when it did
+ * not put it away itself, becomes redis_unfenced; metrics stay for its successor. */
 void shared_slot_reset(struct shared_slot *slot);
 
 #endif

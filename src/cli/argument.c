@@ -96,25 +96,16 @@ char *argument_json(const char *text, struct error *error)
 static const char *json_reason(const json_error_t *failure)
 {
     switch (json_error_code(failure)) {
-    case json_error_invalid_utf8:
-        return "invalid UTF-8";
-    case json_error_premature_end_of_input:
-        return "the text ends too early";
-    case json_error_end_of_input_expected:
-        return "something follows the end";
+    case json_error_invalid_utf8: return "invalid UTF-8";
+    case json_error_premature_end_of_input: return "the text ends too early";
+    case json_error_end_of_input_expected: return "something follows the end";
     case json_error_null_character:
-    case json_error_null_byte_in_key:
-        return "a NUL character";
-    case json_error_duplicate_key:
-        return "a name is there twice";
-    case json_error_numeric_overflow:
-        return "a number is too large";
-    case json_error_stack_overflow:
-        return "too deeply nested";
-    case json_error_out_of_memory:
-        return "out of memory";
-    default:
-        return "not JSON";
+    case json_error_null_byte_in_key: return "a NUL character";
+    case json_error_duplicate_key: return "a name is there twice";
+    case json_error_numeric_overflow: return "a number is too large";
+    case json_error_stack_overflow: return "too deeply nested";
+    case json_error_out_of_memory: return "out of memory";
+    default: return "not JSON";
     }
 }
 

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TIMEOUT 30.0       /* seconds */
+#define TIMEOUT      30.0  /* seconds */
 #define TIMEOUT_LONG 600.0 /* of silence */
 
 enum { ITEMS_MAX = 10000000 }; /* lines of an answer that are held in memory: a hostile one may never end */
@@ -120,12 +120,9 @@ static int client_receive(struct client *client, struct answer *answer)
         return client_fail_exchange(client, &failure);
     switch (answer->class) {
     case ANSWER_OK:
-    case ANSWER_ITEM:
-        return STATUS_YES;
-    case ANSWER_NO:
-        return client_show_no(client, answer);
-    case ANSWER_ERR:
-        return client_show_error(client, answer);
+    case ANSWER_ITEM: return STATUS_YES;
+    case ANSWER_NO: return client_show_no(client, answer);
+    case ANSWER_ERR: return client_show_error(client, answer);
     }
     return STATUS_NO_VERDICT;
 }
@@ -441,10 +438,9 @@ static void figures_show(json_t *figures)
     const char *name;
     json_t *value;
     size_t width = 0;
+    json_object_foreach(figures, name, value) if (strlen(name) > width) width = strlen(name);
     json_object_foreach(figures, name, value)
-        if (strlen(name) > width)
-            width = strlen(name);
-    json_object_foreach(figures, name, value) {
+    {
         printf("%-*s ", (int)width, name);
         json_dumpf(value, stdout, JSON_ENCODE_ANY);
         putchar('\n');

@@ -40,8 +40,8 @@ void output_failure(bool json, const char *code, const char *message, const char
     fflush(stdout);
     fprintf(stderr, "tokenkeep: %s%s%s\n", message, hint == NULL ? "" : "; ", hint == NULL ? "" : hint);
     if (json)
-        output_json(json_pack("{s:{s:o,s:o}}", "error", "code", output_json_text(code), "message",
-                              output_json_text(message)));
+        output_json(
+            json_pack("{s:{s:o,s:o}}", "error", "code", output_json_text(code), "message", output_json_text(message)));
 }
 
 void output_progress(int64_t seconds)

@@ -23,16 +23,16 @@ struct session {
     const char *name; /* the server's, for messages */
     struct session_limits limits;
     void (*waiting)(int64_t seconds);
-    int64_t asked;    /* when the request was sent */
+    int64_t asked; /* when the request was sent */
     int64_t deadline;
-    size_t start;     /* of what was received and not taken yet */
-    size_t scanned;   /* no newline before here */
+    size_t start;   /* of what was received and not taken yet */
+    size_t scanned; /* no newline before here */
     size_t end;
     char buffer[ANSWER_LINE_MAX];
 };
 
-__attribute__((format(printf, 3, 4)))
-static int failure_set(struct failure *failure, const char *code, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int failure_set(struct failure *failure, const char *code,
+                                                             const char *format, ...)
 {
     char text[ERROR_TEXT_SIZE];
     va_list arguments;
@@ -46,19 +46,15 @@ static int failure_set(struct failure *failure, const char *code, const char *fo
 static const char *connect_hint(int reason)
 {
     switch (reason) {
-    case ENOENT:
-        return "no such file; is tokenkeepd running? name its socket with --socket";
-    case ECONNREFUSED:
-        return "connection refused; is tokenkeepd running there?";
+    case ENOENT: return "no such file; is tokenkeepd running? name its socket with --socket";
+    case ECONNREFUSED: return "connection refused; is tokenkeepd running there?";
     case EACCES:
     case EPERM:
         return "permission denied; its listener's mode, owner and group say who may connect, see tokenkeepd.conf(5)";
     case EAGAIN:
     case EINPROGRESS:
-    case ETIMEDOUT:
-        return "no answer in time; is tokenkeepd stopped or overloaded, or the address wrong?";
-    default:
-        return strerror(reason);
+    case ETIMEDOUT: return "no answer in time; is tokenkeepd stopped or overloaded, or the address wrong?";
+    default: return strerror(reason);
     }
 }
 
@@ -236,8 +232,7 @@ static int session_fill(struct session *session, struct failure *failure)
     }
     if (session_wait(session, POLLIN, failure) != 0)
         return -1;
-    ssize_t n = recv(session->fd, session->buffer + session->end, sizeof session->buffer - session->end,
-                     MSG_DONTWAIT);
+    ssize_t n = recv(session->fd, session->buffer + session->end, sizeof session->buffer - session->end, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     if (n < 0)
@@ -314,7 +309,7 @@ void session_free(struct session **session)
     if (*session == NULL)
         return;
     close((*session)->fd);
-    sodium_memzero((*session)->buffer, sizeof (*session)->buffer);
+    sodium_memzero((*session)->buffer, sizeof(*session)->buffer);
     free(*session);
     *session = NULL;
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define DEFAULT_SOCKET "/run/tokenkeep/admin.sock"
-#define TIMEOUT_MAX 86400.0
+#define TIMEOUT_MAX    86400.0
 
 enum {
     OPTION_SOCKET = 256,
@@ -124,34 +124,16 @@ static int option_take(struct invocation *invocation, int option, char **argv, s
 {
     struct options *options = &invocation->options;
     switch (option) {
-    case 1:
-        invocation->words[invocation->n_words++] = optarg;
-        return 0;
-    case OPTION_SOCKET:
-        options->target.socket = optarg;
-        return 0;
-    case OPTION_SERVER:
-        options->target.server = optarg;
-        return 0;
-    case OPTION_JSON:
-        options->json = true;
-        return 0;
-    case OPTION_TIMEOUT:
-        return timeout_parse(optarg, &options->timeout, error);
-    case OPTION_FIX:
-        options->fix = true;
-        return 0;
-    case OPTION_YES:
-        options->yes = true;
-        return 0;
-    case OPTION_HELP:
-        invocation->help = true;
-        return 0;
-    case OPTION_VERSION:
-        invocation->version = true;
-        return 0;
-    default:
-        return option_bad(option, argv[optind - 1], error);
+    case 1: invocation->words[invocation->n_words++] = optarg; return 0;
+    case OPTION_SOCKET: options->target.socket = optarg; return 0;
+    case OPTION_SERVER: options->target.server = optarg; return 0;
+    case OPTION_JSON: options->json = true; return 0;
+    case OPTION_TIMEOUT: return timeout_parse(optarg, &options->timeout, error);
+    case OPTION_FIX: options->fix = true; return 0;
+    case OPTION_YES: options->yes = true; return 0;
+    case OPTION_HELP: invocation->help = true; return 0;
+    case OPTION_VERSION: invocation->version = true; return 0;
+    default: return option_bad(option, argv[optind - 1], error);
     }
 }
 
@@ -232,7 +214,7 @@ int main(int argc, char **argv)
         return STATUS_NO_VERDICT;
     struct error error;
     int status = invocation_parse(&invocation, argc, argv, &error) != 0 ? usage_fail(invocation.options.json, &error)
-                                                                       : invocation_run(&invocation);
+                                                                        : invocation_run(&invocation);
     free(invocation.words);
     /* A full disk must not pass for an answer given. */
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -21,7 +21,8 @@ struct cache {
     struct entry_list by_recency; /* most recent first */
 };
 
-static struct cache_entry *entry_allocate(size_t payload, uint64_t hash, const char *key, uint64_t generation, int64_t fresh_until)
+static struct cache_entry *entry_allocate(size_t payload, uint64_t hash, const char *key, uint64_t generation,
+                                          int64_t fresh_until)
 {
     size_t size = sizeof(struct cache_entry) + payload;
     struct cache_entry *entry = malloc(size);
@@ -56,14 +57,15 @@ static void fill_payload(struct cache_entry *entry, const struct token_data *dat
         end = stpcpy(end, data->scopes[i]) + 1;
 }
 
-struct cache_entry *cache_entry_new(uint64_t hash, const struct token_data *data, uint64_t generation, int64_t fresh_until)
+struct cache_entry *cache_entry_new(uint64_t hash, const struct token_data *data, uint64_t generation,
+                                    int64_t fresh_until)
 {
     size_t json_size;
     char *json = token_data_to_json(data, &json_size);
     if (json == NULL)
         return NULL;
-    struct cache_entry *entry = entry_allocate(json_size + strlen(data->username) + scopes_size(data), hash, data->token.key,
-                                               generation, fresh_until);
+    struct cache_entry *entry = entry_allocate(json_size + strlen(data->username) + scopes_size(data), hash,
+                                               data->token.key, generation, fresh_until);
     if (entry != NULL) {
         entry->known = true;
         entry->expires = data->expires;
@@ -75,7 +77,8 @@ struct cache_entry *cache_entry_new(uint64_t hash, const struct token_data *data
     return entry;
 }
 
-struct cache_entry *cache_entry_new_unknown(uint64_t hash, const char key[TOKEN_PART_SIZE], uint64_t generation, int64_t fresh_until)
+struct cache_entry *cache_entry_new_unknown(uint64_t hash, const char key[TOKEN_PART_SIZE], uint64_t generation,
+                                            int64_t fresh_until)
 {
     return entry_allocate(0, hash, key, generation, fresh_until);
 }

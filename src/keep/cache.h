@@ -16,24 +16,24 @@ struct cache_entry {
     uint64_t hash;
     char key[TOKEN_PART_SIZE];
     char secret[TOKEN_PART_SIZE];
-    bool known;             /* false: Redis had no such key, and nothing below but generation and fresh_until is set */
-    uint64_t generation;    /* noted before Redis was asked */
-    int64_t fresh_until;    /* boot-time clock, ns */
-    int64_t expires;        /* wall clock, seconds; 0: never */
+    bool known;          /* false: Redis had no such key, and nothing below but generation and fresh_until is set */
+    uint64_t generation; /* noted before Redis was asked */
+    int64_t fresh_until; /* boot-time clock, ns */
+    int64_t expires;     /* wall clock, seconds; 0: never */
     TAILQ_ENTRY(cache_entry) recency;
-    uint32_t size;          /* of the whole block */
+    uint32_t size; /* of the whole block */
     uint32_t json_size;
     uint32_t username_size;
     uint32_t n_scopes;
-    char bytes[];           /* JSON, user name, and each scope with a NUL behind it */
+    char bytes[]; /* JSON, user name, and each scope with a NUL behind it */
 };
 
 struct cache;
 
-/* An entry for data, with its JSON rendered; or for an unknown key. NULL when there is no memory. The caller owns it until
- * cache_insert takes it. */
-struct cache_entry *cache_entry_new(uint64_t hash, const struct token_data *data, uint64_t generation, int64_t fresh_until)
-    __attribute__((warn_unused_result));
+/* An entry for data, with its JSON rendered; or for an unknown key. NULL when there is no memory. The caller owns it
+ * until cache_insert takes it. */
+struct cache_entry *cache_entry_new(uint64_t hash, const struct token_data *data, uint64_t generation,
+                                    int64_t fresh_until) __attribute__((warn_unused_result));
 struct cache_entry *cache_entry_new_unknown(uint64_t hash, const char key[TOKEN_PART_SIZE], uint64_t generation,
                                             int64_t fresh_until) __attribute__((warn_unused_result));
 
@@ -47,15 +47,16 @@ const char *cache_entry_username(const struct cache_entry *entry);
 /* Whether the token has this scope. */
 bool cache_entry_has_scope(const struct cache_entry *entry, const char *scope, size_t size);
 
-/* A cache of at most `max_bytes` of entries and at most `max_entries` of them; with either 0 nothing is ever kept. NULL when
- * there is no memory. */
+/* A cache of at most `max_bytes` of entries and at most `max_entries` of them; with either 0 nothing is ever kept. NULL
+ * when there is no memory. */
 struct cache *cache_new(size_t max_bytes, size_t max_entries) __attribute__((warn_unused_result));
 
-/* The entry of a key, now the most recently used, or NULL. It stays the cache's; any change of the cache may free it. */
+/* The entry of a key, now the most recently used, or NULL. It stays the cache's; any change of the cache may free it.
+ */
 const struct cache_entry *cache_lookup(struct cache *cache, uint64_t hash, const char key[TOKEN_PART_SIZE]);
 
-/* Takes the entry, in place of one of the same key, and lets go of others until it fits; returns how many were let go. An
- * entry that never fits is freed. */
+/* Takes the entry, in place of one of the same key, and lets go of others until it fits; returns how many were let go.
+ * An entry that never fits is freed. */
 size_t cache_insert(struct cache *cache, struct cache_entry *entry);
 
 /* Forgets a key; nothing happens when it is not there. */

@@ -138,8 +138,8 @@ static const struct {
     [0x00] = {HEADER_SCALAR, 0}, [0x02] = {HEADER_SCALAR, 0}, [0x03] = {HEADER_SCALAR, 0}, /* nil, false, true */
     [0x0c] = {HEADER_SCALAR, 1}, [0x0d] = {HEADER_SCALAR, 2}, [0x0e] = {HEADER_SCALAR, 4}, [0x0f] = {HEADER_SCALAR, 8},
     [0x10] = {HEADER_SCALAR, 1}, [0x11] = {HEADER_SCALAR, 2}, [0x12] = {HEADER_SCALAR, 4}, [0x13] = {HEADER_SCALAR, 8},
-    [0x19] = {HEADER_TEXT, 1},   [0x1a] = {HEADER_TEXT, 2},   [0x1b] = {HEADER_TEXT, 4},
-    [0x1c] = {HEADER_ARRAY, 2},  [0x1d] = {HEADER_ARRAY, 4},  [0x1e] = {HEADER_MAP, 2},    [0x1f] = {HEADER_MAP, 4},
+    [0x19] = {HEADER_TEXT, 1},   [0x1a] = {HEADER_TEXT, 2},   [0x1b] = {HEADER_TEXT, 4},   [0x1c] = {HEADER_ARRAY, 2},
+    [0x1d] = {HEADER_ARRAY, 4},  [0x1e] = {HEADER_MAP, 2},    [0x1f] = {HEADER_MAP, 4},
 };
 
 static size_t big_endian(const unsigned char *bytes, size_t size)
@@ -155,14 +155,10 @@ static struct header header_make(enum header_kind kind, size_t own, size_t numbe
 {
     switch (kind) {
     case HEADER_SCALAR:
-    case HEADER_TEXT:
-        return (struct header){kind, own + number, 0};
-    case HEADER_ARRAY:
-        return (struct header){kind, own, number};
-    case HEADER_MAP:
-        return (struct header){kind, own, 2 * number};
-    case HEADER_REFUSED:
-        break;
+    case HEADER_TEXT: return (struct header){kind, own + number, 0};
+    case HEADER_ARRAY: return (struct header){kind, own, number};
+    case HEADER_MAP: return (struct header){kind, own, 2 * number};
+    case HEADER_REFUSED: break;
     }
     return (struct header){HEADER_REFUSED, own, 0};
 }

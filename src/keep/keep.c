@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The operations on tokens. A look-up is answered from the cache only while the key's generation is the one noted before
- * Redis was asked; a change moves the generation after Redis has answered and before the client is. */
+/* The operations on tokens. A look-up is answered from the cache only while the key's generation is the one noted
+ * before Redis was asked; a change moves the generation after Redis has answered and before the client is. */
 #include "keep/keep.h"
 
 #include "base/clock.h"
@@ -33,14 +33,14 @@ struct flight {
     uint64_t generation; /* noted before it was sent: what it brings is as old as that */
     int64_t sent;        /* boot-time clock, ns: the time-to-live runs from here */
     STAILQ_HEAD(, waiter) waiters;
-    UT_hash_handle hh;   /* in keep->flights, unless a newer flight took its place */
+    UT_hash_handle hh; /* in keep->flights, unless a newer flight took its place */
 };
 
 /* A change on its way. */
 struct change {
     struct keep *keep;
     uint64_t hash;
-    enum metric done;    /* counted when it was made */
+    enum metric done; /* counted when it was made */
     keep_change_callback *callback;
     void *argument;
 };
@@ -188,8 +188,8 @@ static struct flight *flight_start(struct keep *keep, uint64_t hash, const char 
     return flight;
 }
 
-/* A flight may be joined only while nothing has changed since it was sent: what it brings may be from before a change that
- * the joining client has been told of. */
+/* A flight may be joined only while nothing has changed since it was sent: what it brings may be from before a change
+ * that the joining client has been told of. */
 static struct flight *flight_for(struct keep *keep, uint64_t hash, const char *key, uint64_t generation, int64_t now)
 {
     struct flight *flight = flight_find(keep, hash, key);
@@ -227,7 +227,8 @@ bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOK
     waiter->has_secret = secret != NULL;
     if (secret != NULL)
         memcpy(waiter->secret, secret, TOKEN_PART_SIZE);
-    struct flight *flight = flight_for(keep, hash, key, generation, now->boot); /* the macro evaluates its argument twice */
+    struct flight *flight =
+        flight_for(keep, hash, key, generation, now->boot); /* the macro evaluates its argument twice */
     STAILQ_INSERT_TAIL(&flight->waiters, waiter, next);
     keep->waiting++;
     return false;
@@ -246,14 +247,17 @@ static enum keep_result waiter_result(struct keep *keep, const struct waiter *wa
     return KEEP_UNAVAILABLE;
 }
 
-/* What a flight brought, as an entry that need not go into a cache; NULL when it brought neither data nor Redis' nil. */
-static struct cache_entry *flight_entry(const struct flight *flight, enum store_result result, const struct token_data *data)
+/* What a flight brought, as an entry that need not go into a cache; NULL when it brought neither data nor Redis' nil.
+ */
+static struct cache_entry *flight_entry(const struct flight *flight, enum store_result result,
+                                        const struct token_data *data)
 {
     struct cache_entry *entry;
     if (result == STORE_DONE)
         entry = cache_entry_new(flight->hash, data, flight->generation, flight->sent + flight->keep->ttl);
     else if (result == STORE_NOTHING)
-        entry = cache_entry_new_unknown(flight->hash, flight->key, flight->generation, flight->sent + flight->keep->negative_ttl);
+        entry = cache_entry_new_unknown(flight->hash, flight->key, flight->generation,
+                                        flight->sent + flight->keep->negative_ttl);
     else
         return NULL;
     if (entry == NULL)
@@ -261,8 +265,8 @@ static struct cache_entry *flight_entry(const struct flight *flight, enum store_
     return entry;
 }
 
-/* Only data and Redis' own nil are remembered: if a wrong secret or an unreadable value made a negative entry, anybody could
- * hide a valid token. What a change has overtaken is not worth the room. */
+/* Only data and Redis' own nil are remembered: if a wrong secret or an unreadable value made a negative entry, anybody
+ * could hide a valid token. What a change has overtaken is not worth the room. */
 static void flight_remember(const struct flight *flight, struct cache_entry *entry)
 {
     struct keep *keep = flight->keep;
@@ -314,7 +318,8 @@ static enum keep_result change_result(enum store_result result)
     return KEEP_UNAVAILABLE;
 }
 
-/* The generation moves on every outcome: even "not there" may follow a delete that another worker has not heard the end of. */
+/* The generation moves on every outcome: even "not there" may follow a delete that another worker has not heard the end
+ * of. */
 static void change_made(void *argument, enum store_result result)
 {
     struct change *change = argument;
@@ -327,7 +332,8 @@ static void change_made(void *argument, enum store_result result)
     free(change);
 }
 
-static struct change *change_new(struct keep *keep, const char *key, enum metric done, keep_change_callback *callback, void *argument)
+static struct change *change_new(struct keep *keep, const char *key, enum metric done, keep_change_callback *callback,
+                                 void *argument)
 {
     if (keep->waiting >= keep->settings.config->max_inflight) {
         callback(argument, KEEP_BUSY);
@@ -339,7 +345,8 @@ static struct change *change_new(struct keep *keep, const char *key, enum metric
     return change;
 }
 
-void keep_store(struct keep *keep, const struct token_data *data, bool replace, keep_change_callback *callback, void *argument)
+void keep_store(struct keep *keep, const struct token_data *data, bool replace, keep_change_callback *callback,
+                void *argument)
 {
     struct change *change = change_new(keep, data->token.key, METRIC_TOKENS_STORED, callback, argument);
     if (change != NULL)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The operations on tokens: the store with the cache before it. Everything that makes a cached answer true is in keep.c:
- * generations, joining of look-ups, the order of a change, its generation and its answer. */
+/* The operations on tokens: the store with the cache before it. Everything that makes a cached answer true is in
+ * keep.c: generations, joining of look-ups, the order of a change, its generation and its answer. */
 #ifndef TK_KEEP_KEEP_H
 #define TK_KEEP_KEEP_H
 
@@ -23,7 +23,8 @@ enum keep_result {
     KEEP_DONE,
     KEEP_INVALID,     /* no such token: unknown, expired, wrong secret, unreadable; an insert: there already */
     KEEP_CORRUPT,     /* keep_get without a secret alone: the stored value cannot be read */
-    KEEP_UNAVAILABLE, /* no verdict: Redis is away or refuses; a change was not made, one over all tokens not to its end */
+    KEEP_UNAVAILABLE, /* no verdict: Redis is away or refuses; a change was not made, one over all tokens not to its end
+                       */
     KEEP_UNCERTAIN,   /* no verdict: a change was sent and may have been made */
     KEEP_BUSY,        /* no verdict: max-inflight requests wait already, or a scan is under way */
 };
@@ -34,7 +35,7 @@ struct keep_settings {
     struct shared *shared;
     unsigned slot;
     const struct vault *vault;
-    const char *password; /* Redis'; NULL: none */
+    const char *password;               /* Redis'; NULL: none */
     void (*batch_done)(void *argument); /* after the callbacks of one event of the loop */
     void *batch_argument;
 };
@@ -55,24 +56,25 @@ void keep_free(struct keep **keep);
 typedef void keep_get_callback(void *argument, enum keep_result result, const struct cache_entry *entry);
 typedef void keep_change_callback(void *argument, enum keep_result result);
 
-/* Looks up a key, and compares the secret unless it is NULL. The callback comes once: before this returns, which is then
- * true, when the answer is in memory or refused at once; else later. */
+/* Looks up a key, and compares the secret unless it is NULL. The callback comes once: before this returns, which is
+ * then true, when the answer is in memory or refused at once; else later. */
 bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE], const char *secret,
               keep_get_callback *callback, void *argument);
 
-/* Stores data; without `replace`, KEEP_INVALID when the key is taken. When the callback comes, no worker of this machine
- * answers from anything older any more, whatever the result. */
-void keep_store(struct keep *keep, const struct token_data *data, bool replace, keep_change_callback *callback, void *argument);
+/* Stores data; without `replace`, KEEP_INVALID when the key is taken. When the callback comes, no worker of this
+ * machine answers from anything older any more, whatever the result. */
+void keep_store(struct keep *keep, const struct token_data *data, bool replace, keep_change_callback *callback,
+                void *argument);
 
 /* Deletes a key, under the same promise. KEEP_INVALID when there was none. */
 void keep_delete(struct keep *keep, const char key[TOKEN_PART_SIZE], keep_change_callback *callback, void *argument);
 
-/* `scan` is NULL for KEEP_BUSY alone. Its keys are NULL unless KEEP_DONE brings some, which the callback gives back with
- * keep_scan_done when it is done with them. */
+/* `scan` is NULL for KEEP_BUSY alone. Its keys are NULL unless KEEP_DONE brings some, which the callback gives back
+ * with keep_scan_done when it is done with them. */
 typedef void keep_scan_callback(void *argument, enum keep_result result, const struct scan_result *scan);
 
-/* Starts a request over all tokens. One is under way at a time, from here to keep_scan_done: KEEP_BUSY otherwise, called back
- * before this returns. */
+/* Starts a request over all tokens. One is under way at a time, from here to keep_scan_done: KEEP_BUSY otherwise,
+ * called back before this returns. */
 void keep_scan(struct keep *keep, enum scan_work work, keep_scan_callback *callback, void *argument);
 
 /* Gives back the keys of a scan, so that the next may start. Sets *keys to NULL. */

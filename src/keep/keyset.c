@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A set of token keys: spread over small buckets by a seeded hash, so that nobody can choose keys that share one; each bucket
- * is sorted by itself. */
+/* A set of token keys: spread over small buckets by a seeded hash, so that nobody can choose keys that share one; each
+ * bucket is sorted by itself. */
 #include "keep/keyset.h"
 
 #include <stdlib.h>

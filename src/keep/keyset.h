@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A set of token keys for the requests over all tokens: SCAN may give a key more than once, LIST may not. Filling it and
- * making it unique are cut into short steps, since a million keys must not hold the event loop. */
+/* A set of token keys for the requests over all tokens: SCAN may give a key more than once, LIST may not. Filling it
+ * and making it unique are cut into short steps, since a million keys must not hold the event loop. */
 #ifndef TK_KEEP_KEYSET_H
 #define TK_KEEP_KEYSET_H
 
@@ -25,8 +25,8 @@ struct keyset_record {
 /* An empty set. NULL when there is no memory. */
 struct keyset *keyset_new(void) __attribute__((warn_unused_result));
 
-/* Adds a key; one that is there may be added again until the set has been made unique. `hash` is the key's, seeded. False
- * when there is no memory or the set is full. */
+/* Adds a key; one that is there may be added again until the set has been made unique. `hash` is the key's, seeded.
+ * False when there is no memory or the set is full. */
 bool keyset_add(struct keyset *set, uint64_t hash, const char key[TOKEN_PART_SIZE]) __attribute__((warn_unused_result));
 
 /* Makes one more part of the set unique; false when that was the last. Nothing is added afterwards. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Keeps what anybody can provoke from flooding the log: one notice a key a minute and ten a second in all, with a count of
- * those left out. */
+/* Keeps what anybody can provoke from flooding the log: one notice a key a minute and ten a second in all, with a count
+ * of those left out. */
 #ifndef TK_KEEP_NOTICES_H
 #define TK_KEEP_NOTICES_H
 
@@ -11,8 +11,8 @@
 
 enum { NOTICES_REMEMBERED = 1024, NOTICES_A_SECOND = 10 };
 
-/* Zeroed is empty. Keys that share a place push each other out, which costs a line more, never one too few; who shares one
- * with whom cannot be known from outside. */
+/* Zeroed is empty. Keys that share a place push each other out, which costs a line more, never one too few; who shares
+ * one with whom cannot be known from outside. */
 struct notices {
     struct {
         char key[TOKEN_PART_SIZE];
@@ -26,8 +26,8 @@ struct notices {
     unsigned char seed[16];
 };
 
-/* Whether a notice about `key` is due now; then *left_out says how many were left out since the last, about this key or because
- * there were too many. `now` is the boot-time clock, ns. */
+/* Whether a notice about `key` is due now; then *left_out says how many were left out since the last, about this key or
+ * because there were too many. `now` is the boot-time clock, ns. */
 bool notices_due(struct notices *notices, const char key[TOKEN_PART_SIZE], int64_t now, unsigned *left_out);
 
 #endif

@@ -30,7 +30,8 @@ static size_t commands_gather(const struct redis_connection *connection, struct 
     size_t n = 0;
     *changes = false;
     if (partial != NULL)
-        parts[n++] = (struct iovec){partial->bytes + connection->partial_sent, partial->size - connection->partial_sent};
+        parts[n++] =
+            (struct iovec){partial->bytes + connection->partial_sent, partial->size - connection->partial_sent};
     STAILQ_FOREACH(command, &connection->unsent, next) {
         if (n == COMMANDS_PER_SEND)
             break;
@@ -142,14 +143,9 @@ static void bytes_take(struct redis_connection *connection, const char *data, si
     while (size > 0 && connection->fd >= 0) {
         redisReply *reply;
         switch (redis_reader_take(connection->reader, &data, &size, &reply)) {
-        case REDIS_READING_MORE:
-            return;
-        case REDIS_READING_BROKEN:
-            fail(connection, redis_reader_error(connection->reader));
-            return;
-        case REDIS_READING_REPLY:
-            reply_take(connection, reply);
-            freeReplyObject(reply);
+        case REDIS_READING_MORE: return;
+        case REDIS_READING_BROKEN: fail(connection, redis_reader_error(connection->reader)); return;
+        case REDIS_READING_REPLY: reply_take(connection, reply); freeReplyObject(reply);
         }
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The bytes of a connection to Redis: commands go out in order and as many as there are in one send; replies come in and find
- * their command. What a loss means, and when a command has waited too long, its owner decides. */
+/* The bytes of a connection to Redis: commands go out in order and as many as there are in one send; replies come in
+ * and find their command. What a loss means, and when a command has waited too long, its owner decides. */
 #ifndef TK_KEEP_REDIS_CONNECTION_H
 #define TK_KEEP_REDIS_CONNECTION_H
 
@@ -13,13 +13,15 @@ enum { REDIS_INPUT_SIZE = 64 * 1024 /* bytes of one recv */ };
 
 /* What the owner hears. Within these it may send, close and open; not destroy. */
 struct redis_connection_owner {
-    /* The first byte of something other than a REDIS_READ is about to be sent. False: not now; the owner has taken away what is in `unsent`. */
+    /* The first byte of something other than a REDIS_READ is about to be sent. False: not now; the owner has taken away
+     * what is in `unsent`. */
     bool (*may_change)(void *argument);
     /* The kernel took the first bytes of `command` at `now` (clock_boot). */
     void (*sent)(void *argument, struct redis_command *command, int64_t now);
     /* `reply` is the answer to `command`, which is the owner's again; the reply is not. */
     void (*replied)(void *argument, struct redis_command *command, const redisReply *reply);
-    /* The connection is of no more use: the owner closes it. `reason` is for people, with nothing in it of what came. */
+    /* The connection is of no more use: the owner closes it. `reason` is for people, with nothing in it of what came.
+     */
     void (*failed)(void *argument, const char *reason);
     /* The end of an event of the loop in which others of these may have been called. */
     void (*event_done)(void *argument);
@@ -42,11 +44,14 @@ struct redis_connection {
     char input[REDIS_INPUT_SIZE];
 };
 
-/* Prepares a closed connection; `owner` is constant. Returns 0, or -1 when there is no memory; it is destroyed in both cases. */
+/* Prepares a closed connection; `owner` is constant. Returns 0, or -1 when there is no memory; it is destroyed in both
+ * cases. */
 int redis_connection_init(struct redis_connection *connection, struct event_base *base,
-                          const struct redis_connection_owner *owner, void *argument) __attribute__((warn_unused_result));
+                          const struct redis_connection_owner *owner, void *argument)
+    __attribute__((warn_unused_result));
 
-/* Takes over the connected non-blocking socket `fd`. Returns 0, or -1 when there is no memory; the owner closes in both cases. */
+/* Takes over the connected non-blocking socket `fd`. Returns 0, or -1 when there is no memory; the owner closes in both
+ * cases. */
 int redis_connection_open(struct redis_connection *connection, int fd) __attribute__((warn_unused_result));
 
 /* Queues a command, or all of a queue, which is empty then. They go out at the end of this turn of the loop. */

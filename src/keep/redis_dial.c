@@ -29,19 +29,20 @@ struct redis_dial {
     void *argument;
     bool dialing;
     int64_t deadline;
-    struct evdns_base *resolver;       /* made for the first name to be looked up, and anew after a failure */
+    struct evdns_base *resolver; /* made for the first name to be looked up, and anew after a failure */
     bool resolver_failed;
     struct lookup *lookup;             /* under way; one that outlasts its attempt serves the next */
     struct evutil_addrinfo *addresses; /* of this attempt */
     struct evutil_addrinfo *next;      /* the first of them that was not tried yet */
     int fd;                            /* connecting, or -1 */
     struct event *connecting;
-    const char *failure;               /* of the last address tried */
+    const char *failure; /* of the last address tried */
 };
 
 static void address_next(struct redis_dial *dial);
 
-struct redis_dial *redis_dial_new(struct event_base *base, const struct config_redis *config, redis_dialed *callback, void *argument)
+struct redis_dial *redis_dial_new(struct event_base *base, const struct config_redis *config, redis_dialed *callback,
+                                  void *argument)
 {
     struct redis_dial *dial = calloc(1, sizeof *dial);
     if (dial == NULL)
@@ -91,12 +92,11 @@ static void finish(struct redis_dial *dial, int fd, const char *failure)
 /* A connection to a machine that is gone shows within half a minute, also when nothing is asked. */
 static void socket_options(int fd)
 {
-    static const struct { int level, name, value; } options[] = {
-        {IPPROTO_TCP, TCP_NODELAY, 1},
-        {SOL_SOCKET, SO_KEEPALIVE, 1},
-        {IPPROTO_TCP, TCP_KEEPIDLE, 15},
-        {IPPROTO_TCP, TCP_KEEPINTVL, 5},
-        {IPPROTO_TCP, TCP_KEEPCNT, 3},
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1}, {IPPROTO_TCP, TCP_KEEPIDLE, 15},
+        {IPPROTO_TCP, TCP_KEEPINTVL, 5}, {IPPROTO_TCP, TCP_KEEPCNT, 3},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
@@ -139,7 +139,8 @@ static int connection_await(struct redis_dial *dial, unsigned addresses_left)
 }
 
 /* Returns 0 when the connection is made or under way, else an errno. */
-static int socket_connect(struct redis_dial *dial, const struct sockaddr *address, socklen_t size, unsigned addresses_left)
+static int socket_connect(struct redis_dial *dial, const struct sockaddr *address, socklen_t size,
+                          unsigned addresses_left)
 {
     dial->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (dial->fd < 0)

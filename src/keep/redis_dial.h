@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Makes sockets connected to the configured Redis without ever blocking the loop: looks the name up, and tries its addresses
- * one after the other. */
+/* Makes sockets connected to the configured Redis without ever blocking the loop: looks the name up, and tries its
+ * addresses one after the other. */
 #ifndef TK_KEEP_REDIS_DIAL_H
 #define TK_KEEP_REDIS_DIAL_H
 
@@ -11,22 +11,24 @@
 
 struct redis_dial;
 
-/* Takes over the connected, non-blocking, close-on-exec socket `fd`; or `fd` is -1 and `failure` says why, for people. The
- * callback may come from within redis_dial_start. */
+/* Takes over the connected, non-blocking, close-on-exec socket `fd`; or `fd` is -1 and `failure` says why, for people.
+ * The callback may come from within redis_dial_start. */
 typedef void redis_dialed(void *argument, int fd, const char *failure);
 
 /* `config` must live as long as the result. NULL when there is no memory. */
-struct redis_dial *redis_dial_new(struct event_base *base, const struct config_redis *config, redis_dialed *callback, void *argument)
-    __attribute__((warn_unused_result));
+struct redis_dial *redis_dial_new(struct event_base *base, const struct config_redis *config, redis_dialed *callback,
+                                  void *argument) __attribute__((warn_unused_result));
 
-/* Starts an attempt, which must not be under way; the callback follows, unless the attempt is stopped. Each address gets an equal share of
- * the time left until `deadline` (clock_boot); a look-up takes as long as it takes: the caller ends the attempt at the deadline. */
+/* Starts an attempt, which must not be under way; the callback follows, unless the attempt is stopped. Each address
+ * gets an equal share of the time left until `deadline` (clock_boot); a look-up takes as long as it takes: the caller
+ * ends the attempt at the deadline. */
 void redis_dial_start(struct redis_dial *dial, int64_t deadline);
 
 /* Stops the attempt under way, if any: no callback follows. */
 void redis_dial_stop(struct redis_dial *dial);
 
-/* Stops, frees and sets to NULL; a NULL *dial is left alone. What a look-up under way holds is freed in the loop's next turn. */
+/* Stops, frees and sets to NULL; a NULL *dial is left alone. What a look-up under way holds is freed in the loop's next
+ * turn. */
 void redis_dial_free(struct redis_dial **dial);
 
 #endif

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What the workers of a machine tell each other, in shared memory, of their connections to Redis: which one was lost, or left
- * by a process that ended, while it may still hold changes. Whoever sends a change ends it before (redis_handshake.h says how), or that change might be undone.
+/* What the workers of a machine tell each other, in shared memory, of their connections to Redis: which one was lost,
+ * or left by a process that ended, while it may still hold changes. Whoever sends a change ends it before
+ * (redis_handshake.h says how), or that change might be undone.
  *
- * To look before sending is enough: a loss is noted before a client hears of it. So whoever asked for a change that a look
- * misses had neither an answer nor a closed connection when ours went out: the two are concurrent, and either order is right. */
+ * To look before sending is enough: a loss is noted before a client hears of it. So whoever asked for a change that a
+ * look misses had neither an answer nor a closed connection when ours went out: the two are concurrent, and either
+ * order is right. */
 #ifndef TK_KEEP_REDIS_FENCE_H
 #define TK_KEEP_REDIS_FENCE_H
 
@@ -15,7 +17,8 @@ enum { REDIS_NAME_SIZE = 48 };
 struct redis_fence {
     uint64_t id;                /* 0: none */
     unsigned slot;              /* of the worker that lost it */
-    char name[REDIS_NAME_SIZE]; /* Redis counts ids anew when it is started: the connection is ended only if it has this name */
+    char name[REDIS_NAME_SIZE]; /* Redis counts ids anew when it is started: the connection is ended only if it has this
+                                   name */
 };
 
 /* The name of a slot's connections: "tokenkeep-<instance>-<slot>". */

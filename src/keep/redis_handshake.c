@@ -38,7 +38,7 @@ static void step_send(struct redis_handshake *handshake, enum step step, int arg
     handshake->send(handshake->argument, argc, argv);
 }
 
-#define STEP_SEND(handshake, step, ...)                                                                             \
+#define STEP_SEND(handshake, step, ...)                                                                  \
     step_send(handshake, step, (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)), \
               (const char *const[]){__VA_ARGS__})
 
@@ -141,7 +141,8 @@ static bool kill_check(struct redis_handshake *handshake, const redisReply *repl
 }
 
 /* Only the error's first word is repeated: what follows may quote our arguments. */
-static void explain(const struct redis_handshake *handshake, const char *command, const redisReply *reply, struct error *error)
+static void explain(const struct redis_handshake *handshake, const char *command, const redisReply *reply,
+                    struct error *error)
 {
     size_t n = strspn(reply->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
     int word = n > 32 ? 32 : (int)n;
@@ -157,7 +158,8 @@ static void explain(const struct redis_handshake *handshake, const char *command
     error_set(error, "%s was answered with %.*s", command, word == 0 ? 8 : word, word == 0 ? "an error" : reply->str);
 }
 
-enum redis_handshake_result redis_handshake_reply(struct redis_handshake *handshake, const redisReply *reply, struct error *error)
+enum redis_handshake_result redis_handshake_reply(struct redis_handshake *handshake, const redisReply *reply,
+                                                  struct error *error)
 {
     if (handshake->answered == handshake->sent) {
         error_set(error, "a reply that was not asked for");

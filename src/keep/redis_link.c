@@ -31,11 +31,8 @@ enum state {
 };
 
 static const char *const state_names[] = {
-    [STATE_WAITING] = "waiting",
-    [STATE_DIALING] = "dialing",
-    [STATE_HANDSHAKE] = "handshake",
-    [STATE_UP] = "up",
-    [STATE_FENCING] = "fencing",
+    [STATE_WAITING] = "waiting", [STATE_DIALING] = "dialing", [STATE_HANDSHAKE] = "handshake",
+    [STATE_UP] = "up",           [STATE_FENCING] = "fencing",
 };
 
 struct redis_link {
@@ -81,7 +78,8 @@ static void commands_decide(struct redis_link *link, struct redis_commands *comm
 }
 
 /* Frees the command before it calls, so that nothing of it is left when the callback looks at the link. */
-static void command_call_back(struct redis_link *link, struct redis_command *command, enum redis_outcome outcome, const redisReply *reply)
+static void command_call_back(struct redis_link *link, struct redis_command *command, enum redis_outcome outcome,
+                              const redisReply *reply)
 {
     redis_callback *callback = command->callback;
     void *argument = command->argument;
@@ -166,7 +164,8 @@ static void circuit_open(struct redis_link *link, const char *reason)
 {
     link->circuit_open = true;
     if (link->lost.text[0] != '\0')
-        log_error("redis %s is away: connection lost: %s; connecting again: %s", link->settings.config->url, link->lost.text, reason);
+        log_error("redis %s is away: connection lost: %s; connecting again: %s", link->settings.config->url,
+                  link->lost.text, reason);
     else
         log_error("redis %s is away: %s", link->settings.config->url, reason);
     commands_decide(link, &link->waiting, REDIS_UNAVAILABLE);
@@ -238,8 +237,8 @@ static void connection_close(struct redis_link *link, const char *reason)
 
 /* Sending */
 
-/* Another worker's lost connection might hold changes that would be applied after those that are about to be sent: it is
- * ended first, and all that is to be sent waits. */
+/* Another worker's lost connection might hold changes that would be applied after those that are about to be sent: it
+ * is ended first, and all that is to be sent waits. */
 static bool on_may_change(void *argument)
 {
     struct redis_link *link = argument;
@@ -296,13 +295,9 @@ static void handshake_reply(struct redis_link *link, const redisReply *reply)
 {
     struct error error;
     switch (redis_handshake_reply(&link->handshake, reply, &error)) {
-    case REDIS_HANDSHAKE_MORE:
-        return;
-    case REDIS_HANDSHAKE_DONE:
-        fence_made(link);
-        return;
-    case REDIS_HANDSHAKE_FAILED:
-        connection_close(link, error.text);
+    case REDIS_HANDSHAKE_MORE: return;
+    case REDIS_HANDSHAKE_DONE: fence_made(link); return;
+    case REDIS_HANDSHAKE_FAILED: connection_close(link, error.text);
     }
 }
 
@@ -453,8 +448,8 @@ struct redis_link *redis_link_new(const struct redis_link_settings *settings)
     return link;
 }
 
-void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument, int argc,
-                        const char *const *argv, const size_t *argv_sizes)
+void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument,
+                        int argc, const char *const *argv, const size_t *argv_sizes)
 {
     struct redis_command *command = redis_command_new(callback, argument, kind);
     link->count++;
@@ -464,7 +459,8 @@ void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_cal
     }
     const struct config_redis *config = link->settings.config;
     redis_command_format(command, argc, argv, argv_sizes);
-    command->expires = clock_boot() + clock_from_seconds(config->connect_timeout) + clock_from_seconds(config->command_timeout);
+    command->expires =
+        clock_boot() + clock_from_seconds(config->connect_timeout) + clock_from_seconds(config->command_timeout);
     if (link->state == STATE_UP) {
         redis_connection_send(&link->connection, command);
         return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A worker's connection to Redis: pipelined commands, deadlines, reconnection, a circuit that refuses at once while Redis is
- * away, and the fence that keeps a change whose answer was lost from being applied after a later one. hiredis formats
- * commands and reads replies; the bytes go over our own socket on the event loop. */
+/* A worker's connection to Redis: pipelined commands, deadlines, reconnection, a circuit that refuses at once while
+ * Redis is away, and the fence that keeps a change whose answer was lost from being applied after a later one. hiredis
+ * formats commands and reads replies; the bytes go over our own socket on the event loop. */
 #ifndef TK_KEEP_REDIS_LINK_H
 #define TK_KEEP_REDIS_LINK_H
 
@@ -16,8 +16,8 @@
 struct redis_link;
 
 enum {
-    REDIS_BULK_MAX = 256 * 1024,    /* a longer string in a reply is thrown away as it arrives, see REDIS_TOO_LONG */
-    REDIS_ELEMENTS_MAX = 1 << 20,   /* of all arrays in one reply; more, or an odd length, ends the connection */
+    REDIS_BULK_MAX = 256 * 1024,  /* a longer string in a reply is thrown away as it arrives, see REDIS_TOO_LONG */
+    REDIS_ELEMENTS_MAX = 1 << 20, /* of all arrays in one reply; more, or an odd length, ends the connection */
 };
 
 /* In place of a string longer than REDIS_BULK_MAX the reply has an error with this text. */
@@ -25,9 +25,10 @@ enum {
 
 /* What a command does, and so what its loss means. */
 enum redis_kind {
-    REDIS_READ,   /* sent once more when the connection is lost, never after its deadline */
-    REDIS_READ_TO_CHANGE, /* the same, but what it says decides on changes: like one it waits until no lost connection holds any */
-    REDIS_CHANGE, /* never repeated; once any byte of it may have been sent, its loss is uncertain */
+    REDIS_READ,           /* sent once more when the connection is lost, never after its deadline */
+    REDIS_READ_TO_CHANGE, /* the same, but what it says decides on changes: like one it waits until no lost connection
+                             holds any */
+    REDIS_CHANGE,         /* never repeated; once any byte of it may have been sent, its loss is uncertain */
 };
 
 enum redis_outcome {
@@ -37,17 +38,19 @@ enum redis_outcome {
                           server, or that is done before any worker sends its next change */
 };
 
-/* Called exactly once for each command, but for those that redis_link_free finds, and never from within redis_link_command.
- * `reply` is NULL but for REDIS_REPLIED, and belongs to the link. The callback may send further commands. */
+/* Called exactly once for each command, but for those that redis_link_free finds, and never from within
+ * redis_link_command. `reply` is NULL but for REDIS_REPLIED, and belongs to the link. The callback may send further
+ * commands. */
 typedef void redis_callback(void *argument, enum redis_outcome outcome, const redisReply *reply);
 
 struct redis_link_settings {
     struct event_base *base;
     const struct config_redis *config;
-    const char *password;        /* NULL: no AUTH; must live as long as the link */
-    struct shared *shared;       /* must live as long as the link; connections of all its slots are ended when they may hold changes */
-    unsigned slot;               /* the link's own: redis_client, redis_unfenced, metrics REDIS_*. The connection's name is
-                                    "tokenkeep-<instance>-<slot>" */
+    const char *password; /* NULL: no AUTH; must live as long as the link */
+    struct shared
+        *shared; /* must live as long as the link; connections of all its slots are ended when they may hold changes */
+    unsigned slot; /* the link's own: redis_client, redis_unfenced, metrics REDIS_*. The connection's name is
+                      "tokenkeep-<instance>-<slot>" */
     void (*batch_done)(void *argument); /* after the callbacks of one event of the loop; may be NULL */
     void *batch_argument;
 };
@@ -55,23 +58,25 @@ struct redis_link_settings {
 /* Starts connecting at once; commands given meanwhile wait for it. NULL when there is no memory. */
 struct redis_link *redis_link_new(const struct redis_link_settings *settings) __attribute__((warn_unused_result));
 
-/* Sends a command of `argc` binary-safe words, copied before this returns, together with all others of this turn of the loop.
- * The callback always follows, at the latest after connect-timeout + command-timeout, for a change that may have been sent one
- * attempt to connect later; while the circuit is open, in the next turn of the loop. */
-void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument, int argc,
-                        const char *const *argv, const size_t *argv_sizes);
+/* Sends a command of `argc` binary-safe words, copied before this returns, together with all others of this turn of the
+ * loop. The callback always follows, at the latest after connect-timeout + command-timeout, for a change that may have
+ * been sent one attempt to connect later; while the circuit is open, in the next turn of the loop. */
+void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument,
+                        int argc, const char *const *argv, const size_t *argv_sizes);
 
 /* Whether the circuit is open: Redis is away and commands are refused at once. */
 bool redis_link_circuit_open(const struct redis_link *link);
 
-/* How many connections have been lost. What spans several commands, such as a SCAN's cursor, holds only while this number does. */
+/* How many connections have been lost. What spans several commands, such as a SCAN's cursor, holds only while this
+ * number does. */
 uint64_t redis_link_losses(const struct redis_link *link);
 
 /* Commands whose callback is still to come. */
 size_t redis_link_waiting(const struct redis_link *link);
 
-/* Closes and frees without calling back, and sets to NULL; a NULL *link is left alone. When changes were unanswered, their connection
- * is left in redis_unfenced for others to end. May be called at any time but from within a callback of the link. */
+/* Closes and frees without calling back, and sets to NULL; a NULL *link is left alone. When changes were unanswered,
+ * their connection is left in redis_unfenced for others to end. May be called at any time but from within a callback of
+ * the link. */
 void redis_link_free(struct redis_link **link);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads replies from Redis with bounded memory: a walk over the headers of RESP2 that decides what hiredis' reader sees. */
+/* Reads replies from Redis with bounded memory: a walk over the headers of RESP2 that decides what hiredis' reader
+ * sees. */
 #include "keep/redis_reader.h"
 
 #include <stdlib.h>
@@ -18,7 +19,7 @@ struct redis_reader {
     redisReader *parser;
     const char *error;
     enum place place;
-    char header[16];                 /* a length or count, from its type byte to its line end; held back until it is known to be good */
+    char header[16]; /* a length or count, from its type byte to its line end; held back until it is known to be good */
     size_t header_size;
     size_t line_size;                /* bytes so far of the line that PLACE_LINE is in */
     char line_last;                  /* the last of them */
@@ -97,8 +98,7 @@ static void item_start(struct redis_reader *reader, char type)
         reader->header_size = 0;
         reader->place = PLACE_LENGTH;
         return;
-    default:
-        fail(reader, "a reply of a kind that RESP2 does not have");
+    default: fail(reader, "a reply of a kind that RESP2 does not have");
     }
 }
 
@@ -168,7 +168,8 @@ static bool array_begin(struct redis_reader *reader, long count)
     return false;
 }
 
-/* The header's bytes are gathered one by one: there are few of them, and none may reach the parser before the last is known. */
+/* The header's bytes are gathered one by one: there are few of them, and none may reach the parser before the last is
+ * known. */
 static bool take_length(struct redis_reader *reader, char byte)
 {
     if (reader->header_size == sizeof reader->header) {
@@ -214,21 +215,12 @@ static size_t take_step(struct redis_reader *reader, const char *data, size_t si
     bool ended = false;
     size_t n = 0;
     switch (reader->place) {
-    case PLACE_START:
-        item_start(reader, *data);
-        return 0;
-    case PLACE_LENGTH:
-        *complete = take_length(reader, *data);
-        return 1;
-    case PLACE_LINE:
-        n = take_line(reader, data, size, &ended);
-        break;
+    case PLACE_START: item_start(reader, *data); return 0;
+    case PLACE_LENGTH: *complete = take_length(reader, *data); return 1;
+    case PLACE_LINE: n = take_line(reader, data, size, &ended); break;
     case PLACE_STRING:
-    case PLACE_THROWN:
-        n = take_string(reader, data, size, &ended);
-        break;
-    case PLACE_BROKEN:
-        return size;
+    case PLACE_THROWN: n = take_string(reader, data, size, &ended); break;
+    case PLACE_BROKEN: return size;
     }
     if (ended)
         *complete = item_end(reader);

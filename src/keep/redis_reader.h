@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads replies from Redis with bounded memory. hiredis' reader believes every length and count that it reads, so the headers
- * are walked here first, and it is given only what is within the limits below and those of redis_link.h. */
+/* Reads replies from Redis with bounded memory. hiredis' reader believes every length and count that it reads, so the
+ * headers are walked here first, and it is given only what is within the limits below and those of redis_link.h. */
 #ifndef TK_KEEP_REDIS_READER_H
 #define TK_KEEP_REDIS_READER_H
 
@@ -24,8 +24,9 @@ enum redis_reading {
 /* NULL when there is no memory. */
 struct redis_reader *redis_reader_new(void) __attribute__((warn_unused_result));
 
-/* Takes bytes that came, in pieces of any size, up to the end of the first reply among them; moves *data and *size past what
- * was taken. Sets *reply with REDIS_READING_REPLY and to NULL else; the caller owns it (freeReplyObject). Once broken, always broken. */
+/* Takes bytes that came, in pieces of any size, up to the end of the first reply among them; moves *data and *size past
+ * what was taken. Sets *reply with REDIS_READING_REPLY and to NULL else; the caller owns it (freeReplyObject). Once
+ * broken, always broken. */
 enum redis_reading redis_reader_take(struct redis_reader *reader, const char **data, size_t *size, redisReply **reply);
 
 /* What was wrong, once it is broken: a constant text, nothing of what came in it. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The requests over all tokens. First SCAN collects the keys, then the set is made unique in steps, then the work is done on
- * a batch of keys at a time. One command or batch is under way at any moment, so clients' requests pass in between. */
+/* The requests over all tokens. First SCAN collects the keys, then the set is made unique in steps, then the work is
+ * done on a batch of keys at a time. One command or batch is under way at any moment, so clients' requests pass in
+ * between. */
 #include "keep/scan.h"
 
 #include "base/log.h"
@@ -9,19 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCAN_ROUNDS_MAX = 1 << 24, DELETE_BATCH = 500, VERIFY_BATCH = 64, PATTERN_SIZE = 2 * CONFIG_PREFIX_MAX + TOKEN_PART_SIZE };
+enum {
+    SCAN_ROUNDS_MAX = 1 << 24,
+    DELETE_BATCH = 500,
+    VERIFY_BATCH = 64,
+    PATTERN_SIZE = 2 * CONFIG_PREFIX_MAX + TOKEN_PART_SIZE
+};
 
 struct scan {
     struct scan_settings settings;
     struct scan_result result;
-    struct event *turn;      /* the next step, in the next turn of the loop */
-    uint64_t losses;         /* of connections when the SCAN began */
-    uint64_t rounds;         /* answers to SCAN so far */
-    uint64_t cursor;         /* of keyset_next */
+    struct event *turn; /* the next step, in the next turn of the loop */
+    uint64_t losses;    /* of connections when the SCAN began */
+    uint64_t rounds;    /* answers to SCAN so far */
+    uint64_t cursor;    /* of keyset_next */
     char pattern[PATTERN_SIZE];
     size_t pattern_size;
-    unsigned outstanding;    /* answers of this batch that are still to come */
-    bool failed;             /* the batch is let run out, then the scan ends */
+    unsigned outstanding; /* answers of this batch that are still to come */
+    bool failed;          /* the batch is let run out, then the scan ends */
 };
 
 /* One value being verified. */
@@ -31,7 +37,8 @@ struct verification {
 };
 
 /* Deletes a value only while it is still the one that was read. */
-static const char delete_if_same[] = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end return 0";
+static const char delete_if_same[] =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end return 0";
 
 static void work_step(struct scan *scan);
 
@@ -69,7 +76,8 @@ static bool take_keys(struct scan *scan, const redisReply *names)
         if (name->type != REDIS_REPLY_STRING || (size_t)name->len != prefix_size + TOKEN_PART_SIZE)
             continue;
         const char *key = name->str + prefix_size;
-        if (memcmp(name->str, store_prefix(scan->settings.store), prefix_size) != 0 || !token_part_valid(key, TOKEN_PART_SIZE))
+        if (memcmp(name->str, store_prefix(scan->settings.store), prefix_size) != 0 ||
+            !token_part_valid(key, TOKEN_PART_SIZE))
             continue;
         if (!keyset_add(scan->result.keys, scan->settings.hash(scan->settings.argument, key), key)) {
             log_error("too many tokens for a request over all of them: no memory, or over %d", KEYSET_MAX);
@@ -90,7 +98,8 @@ static void scan_from(struct scan *scan, const char *cursor)
     redis_link_command(store_link(scan->settings.store), kind, scan_replied, scan, 6, words, sizes);
 }
 
-/* A cursor means nothing to a Redis that was restarted or replaced: keys could be passed over. One that never ends is none. */
+/* A cursor means nothing to a Redis that was restarted or replaced: keys could be passed over. One that never ends is
+ * none. */
 static bool scan_unbroken(struct scan *scan)
 {
     return redis_link_losses(store_link(scan->settings.store)) == scan->losses && ++scan->rounds < SCAN_ROUNDS_MAX;
@@ -107,7 +116,8 @@ static void scan_replied(void *argument, enum redis_outcome outcome, const redis
     struct scan *scan = argument;
     if (outcome == REDIS_REPLIED && !scan_reply_valid(reply))
         store_log_refusal(scan->settings.store, "SCAN", reply);
-    if (outcome != REDIS_REPLIED || !scan_unbroken(scan) || !scan_reply_valid(reply) || !take_keys(scan, reply->element[1])) {
+    if (outcome != REDIS_REPLIED || !scan_unbroken(scan) || !scan_reply_valid(reply) ||
+        !take_keys(scan, reply->element[1])) {
         scan->failed = true;
         finish(scan);
     } else if (strcmp(reply->element[0]->str, "0") != 0)
@@ -119,7 +129,8 @@ static void scan_replied(void *argument, enum redis_outcome outcome, const redis
 static void unlink_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
 {
     struct scan *scan = argument;
-    if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0 && reply->integer <= DELETE_BATCH) {
+    if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0 &&
+        reply->integer <= DELETE_BATCH) {
         scan->result.deleted += (uint64_t)reply->integer;
         work_step(scan);
         return;
@@ -177,8 +188,8 @@ static void fix_replied(void *argument, enum redis_outcome outcome, const redisR
     verified(verification);
 }
 
-/* A value under a key that the keyring lacks is perfectly good once the line is back, so it is never deleted. A value that
- * was not read whole cannot be compared. */
+/* A value under a key that the keyring lacks is perfectly good once the line is back, so it is never deleted. A value
+ * that was not read whole cannot be compared. */
 static bool fixable(enum store_flaw flaw)
 {
     return flaw != STORE_FLAW_NONE && flaw != STORE_FLAW_UNKNOWN_KEY && flaw != STORE_FLAW_TOO_LONG &&

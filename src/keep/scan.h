@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The requests over all tokens: LIST, DELETEALL, VERIFYALL. SCAN in batches, never KEYS, each batch a turn of the event loop. */
+/* The requests over all tokens: LIST, DELETEALL, VERIFYALL. SCAN in batches, never KEYS, each batch a turn of the event
+ * loop. */
 #ifndef TK_KEEP_SCAN_H
 #define TK_KEEP_SCAN_H
 
@@ -18,21 +19,21 @@ enum scan_work {
     SCAN_VERIFY_FIX,
 };
 
-/* What came of it. The keys are the callback's to free: for SCAN_LIST all of them; for the verifications those with a mark
- * are bad, and the mark is a store_flaw, plus SCAN_MARK_DELETED when it was deleted. */
+/* What came of it. The keys are the callback's to free: for SCAN_LIST all of them; for the verifications those with a
+ * mark are bad, and the mark is a store_flaw, plus SCAN_MARK_DELETED when it was deleted. */
 struct scan_result {
     enum store_result result; /* STORE_DONE, STORE_UNAVAILABLE or STORE_UNCERTAIN */
     struct keyset *keys;
-    uint64_t deleted;         /* SCAN_DELETE and SCAN_VERIFY_FIX, also when they ended midway */
-    uint64_t checked, bad;    /* the verifications */
+    uint64_t deleted;      /* SCAN_DELETE and SCAN_VERIFY_FIX, also when they ended midway */
+    uint64_t checked, bad; /* the verifications */
 };
 
 enum { SCAN_MARK_DELETED = 0x80 };
 
 struct scan;
 
-/* What the scan asks of its owner: to take the result; to hear that a value was, or may have been, deleted; the seeded hash of
- * a key. */
+/* What the scan asks of its owner: to take the result; to hear that a value was, or may have been, deleted; the seeded
+ * hash of a key. */
 typedef void scan_callback(void *argument, const struct scan_result *result);
 typedef void scan_changed(void *argument, const char key[TOKEN_PART_SIZE]);
 typedef uint64_t scan_hash(void *argument, const char key[TOKEN_PART_SIZE]);
@@ -44,14 +45,14 @@ struct scan_settings {
     scan_hash *hash;
     scan_changed *changed; /* before the callback that tells of it */
     scan_callback *callback;
-    void *argument;        /* for the three above */
+    void *argument; /* for the three above */
 };
 
 /* Starts one. The callback follows, once, unless scan_free comes first; within it the scan must be freed. */
 struct scan *scan_start(const struct scan_settings *settings);
 
-/* Frees and sets to NULL; a NULL *scan is left alone. Not while commands of it are under way, except when the store's link is
- * freed first. */
+/* Frees and sets to NULL; a NULL *scan is left alone. Not while commands of it are under way, except when the store's
+ * link is freed first. */
 void scan_free(struct scan **scan);
 
 #endif

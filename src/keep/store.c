@@ -33,7 +33,7 @@ struct operation {
     store_read_callback *read;
     store_change_callback *change;
     bool (*understand)(const redisReply *reply, enum store_result *result); /* false: not an answer to the command */
-    bool may_do_nothing; /* STORE_NOTHING is one of the answers */
+    bool may_do_nothing;                                                    /* STORE_NOTHING is one of the answers */
     void *argument;
 };
 
@@ -115,8 +115,9 @@ static void log_flaw(struct store *store, const char *key, enum store_flaw flaw,
     unsigned left_out;
     if (!notices_due(&store->flaws, key, clock_boot(), &left_out))
         return;
-    log_error("value of %s%.*s cannot be read: %s%s%s; it counts as no token (%u more times since the last line)", store->prefix,
-              TOKEN_PART_SIZE, key, store_flaw_text(flaw), detail[0] != '\0' ? ": " : "", detail, left_out);
+    log_error("value of %s%.*s cannot be read: %s%s%s; it counts as no token (%u more times since the last line)",
+              store->prefix, TOKEN_PART_SIZE, key, store_flaw_text(flaw), detail[0] != '\0' ? ": " : "", detail,
+              left_out);
 }
 
 static struct token_data *open_value(struct store *store, const char *key, const unsigned char *value, size_t size,
@@ -230,7 +231,8 @@ static void change_replied(void *argument, enum redis_outcome outcome, const red
     free(operation);
 }
 
-void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback, void *argument)
+void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback,
+                 void *argument)
 {
     struct operation *operation = operation_new(store, "SET", data->token.key, argument);
     operation->change = callback;

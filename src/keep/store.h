@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The store: single tokens in Redis, sealed. Every function answers through its callback, once, never before it returned. */
+/* The store: single tokens in Redis, sealed. Every function answers through its callback, once, never before it
+ * returned. */
 #ifndef TK_KEEP_STORE_H
 #define TK_KEEP_STORE_H
 
@@ -40,7 +41,8 @@ struct store *store_new(struct redis_link *link, const struct vault *vault, cons
 /* Frees and sets to NULL; a NULL *store is left alone. No callback may be outstanding unless the link is gone too. */
 void store_free(struct store **store);
 
-/* The link, and the name of a key in Redis: prefix and key, of *size bytes, in a buffer that the next call overwrites. */
+/* The link, and the name of a key in Redis: prefix and key, of *size bytes, in a buffer that the next call overwrites.
+ */
 struct redis_link *store_link(const struct store *store);
 const char *store_name(struct store *store, const char key[TOKEN_PART_SIZE], size_t *size);
 const char *store_prefix(const struct store *store);
@@ -52,14 +54,17 @@ typedef void store_change_callback(void *argument, enum store_result result);
 /* Reads the data of a key. Logs what is wrong with a value, see notices.h. */
 void store_read(struct store *store, const char key[TOKEN_PART_SIZE], store_read_callback *callback, void *argument);
 
-/* Stores the data under its key, to live until it expires. With `replace` false an existing one is left: STORE_NOTHING. */
-void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback, void *argument);
+/* Stores the data under its key, to live until it expires. With `replace` false an existing one is left: STORE_NOTHING.
+ */
+void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback,
+                 void *argument);
 
 /* Deletes a key. */
-void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_change_callback *callback, void *argument);
+void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_change_callback *callback,
+                  void *argument);
 
-/* Opens what Redis answered to a GET of `key`: STORE_DONE with *data, STORE_NOTHING, STORE_UNREADABLE with *flaw, and the
- * decoder's reason, where there is one, in `error`; or STORE_UNAVAILABLE when the answer is an error. */
+/* Opens what Redis answered to a GET of `key`: STORE_DONE with *data, STORE_NOTHING, STORE_UNREADABLE with *flaw, and
+ * the decoder's reason, where there is one, in `error`; or STORE_UNAVAILABLE when the answer is an error. */
 enum store_result store_open(struct store *store, const char key[TOKEN_PART_SIZE], const redisReply *reply,
                              struct token_data **data, enum store_flaw *flaw, struct error *error)
     __attribute__((warn_unused_result));

@@ -127,8 +127,10 @@ static bool groups_check(const struct token_data *data, struct error *error)
 {
     for (size_t i = 0; i < data->n_groups; i++) {
         if (!group_name_valid(data->groups[i].name)) {
-            error_set(error, "groups[%zu].name: must be of A-Z a-z 0-9 . _ -, start with a letter or digit, "
-                      "and have a letter", i);
+            error_set(error,
+                      "groups[%zu].name: must be of A-Z a-z 0-9 . _ -, start with a letter or digit, "
+                      "and have a letter",
+                      i);
             return false;
         }
         if (data->groups[i].id < 1 || data->groups[i].id > INT64_MAX) {

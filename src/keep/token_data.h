@@ -42,13 +42,13 @@ struct token_data {
     const char *const *scopes; /* sorted bytewise, no repeats */
     size_t n_scopes;
     int64_t created;
-    int64_t expires;           /* 0: never */
-    const char *service;       /* NULL: absent, as for all that follow */
+    int64_t expires;     /* 0: never */
+    const char *service; /* NULL: absent, as for all that follow */
     const char *name;
     const char *email;
-    uint64_t uid;              /* 0: absent */
-    uint64_t gid;              /* 0: absent */
-    bool has_groups;           /* an empty list is not an absent one */
+    uint64_t uid;    /* 0: absent */
+    uint64_t gid;    /* 0: absent */
+    bool has_groups; /* an empty list is not an absent one */
     const struct token_group *groups;
     size_t n_groups;
 };

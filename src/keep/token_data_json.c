@@ -18,9 +18,7 @@ static struct value value_of(const json_t *json)
 {
     struct value value = {.kind = VALUE_OTHER, .node = json};
     switch (json_typeof(json)) {
-    case JSON_NULL:
-        value.kind = VALUE_NULL;
-        break;
+    case JSON_NULL: value.kind = VALUE_NULL; break;
     case JSON_INTEGER:
         value.kind = VALUE_INTEGER;
         value.integer = json_integer_value(json);
@@ -34,13 +32,10 @@ static struct value value_of(const json_t *json)
         value.kind = VALUE_ARRAY;
         value.size = json_array_size(json);
         break;
-    case JSON_OBJECT:
-        value.kind = VALUE_MAP;
-        break;
+    case JSON_OBJECT: value.kind = VALUE_MAP; break;
     case JSON_REAL:
     case JSON_TRUE:
-    case JSON_FALSE:
-        break;
+    case JSON_FALSE: break;
     }
     return value;
 }
@@ -84,8 +79,8 @@ static size_t string_end(const char *text, size_t start, size_t end)
     return i < end ? i : end;
 }
 
-/* Finds the arrays and objects that are open at text[end], from the outside in; all but the last before it is valid JSON.
- * Returns how many there are, of which the first PATH_DEPTH are set. */
+/* Finds the arrays and objects that are open at text[end], from the outside in; all but the last before it is valid
+ * JSON. Returns how many there are, of which the first PATH_DEPTH are set. */
 static size_t levels_at(const char *text, size_t end, struct level levels[PATH_DEPTH])
 {
     struct level deeper = {.index = 0}; /* stands for all those that are not kept */
@@ -138,15 +133,11 @@ static void path_at(const char *text, size_t end, char *path, size_t path_size)
 static const char *rule_broken(const json_error_t *failure)
 {
     switch (json_error_code(failure)) {
-    case json_error_duplicate_key:
-        return "repeated field";
-    case json_error_numeric_overflow:
-        return "number out of range";
+    case json_error_duplicate_key: return "repeated field";
+    case json_error_numeric_overflow: return "number out of range";
     case json_error_null_character:
-    case json_error_null_byte_in_key:
-        return "U+0000 is not allowed";
-    default:
-        return NULL;
+    case json_error_null_byte_in_key: return "U+0000 is not allowed";
+    default: return NULL;
     }
 }
 

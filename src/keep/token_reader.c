@@ -66,9 +66,9 @@ struct place {
     const char *field;
     size_t index;
 };
-#define NO_INDEX SIZE_MAX
+#define NO_INDEX     SIZE_MAX
 #define PLACE(field) ((struct place){(field), NO_INDEX})
-#define ROOT PLACE("")
+#define ROOT         PLACE("")
 
 /* Says what is wrong at `place`, or at its member of that name. Always false. */
 static bool fail(struct reader *reader, struct place place, const char *member, const char *rule)
@@ -184,8 +184,7 @@ static bool read_type(struct reader *reader, const struct field *field, const st
 {
     if (value->kind == VALUE_TEXT && token_type_parse(value->text, value->size, &reader->draft->type))
         return true;
-    return fail(reader, PLACE(field->name), NULL,
-                "must be session, user, notebook, internal, service or oidc");
+    return fail(reader, PLACE(field->name), NULL, "must be session, user, notebook, internal, service or oidc");
 }
 
 static bool read_integer(struct reader *reader, const struct field *field, const struct value *value)
@@ -366,11 +365,21 @@ static struct token_data *draft_finish(const struct draft *draft, struct error *
     struct token_group *groups = (struct token_group *)(void *)(scopes + draft->n_scopes);
     room = (char *)(groups + draft->n_groups);
     *data = (struct token_data){
-        .token = draft->token, .type = draft->type, .created = draft->created, .expires = draft->expires,
-        .uid = (uint64_t)draft->uid, .gid = (uint64_t)draft->gid, .has_groups = draft->has_groups,
-        .scopes = scopes, .n_scopes = draft->n_scopes, .groups = groups, .n_groups = draft->n_groups,
-        .username = text_copy(&room, draft->username), .service = text_copy(&room, draft->service),
-        .name = text_copy(&room, draft->name), .email = text_copy(&room, draft->email),
+        .token = draft->token,
+        .type = draft->type,
+        .created = draft->created,
+        .expires = draft->expires,
+        .uid = (uint64_t)draft->uid,
+        .gid = (uint64_t)draft->gid,
+        .has_groups = draft->has_groups,
+        .scopes = scopes,
+        .n_scopes = draft->n_scopes,
+        .groups = groups,
+        .n_groups = draft->n_groups,
+        .username = text_copy(&room, draft->username),
+        .service = text_copy(&room, draft->service),
+        .name = text_copy(&room, draft->name),
+        .email = text_copy(&room, draft->email),
     };
     for (size_t i = 0; i < draft->n_scopes; i++)
         scopes[i] = text_copy(&room, draft->scopes[i]);

@@ -116,8 +116,8 @@ static const char *keyring_add(struct vault *vault, const char *text, size_t siz
         return "more than 64 keys";
     unsigned char *key = vault->keys[vault->n_keys], *id = vault->ids[vault->n_keys];
     size_t key_size;
-    int decoded = sodium_base642bin(key, VAULT_KEY_SIZE, text, size, NULL, &key_size, NULL,
-                                    sodium_base64_VARIANT_ORIGINAL);
+    int decoded =
+        sodium_base642bin(key, VAULT_KEY_SIZE, text, size, NULL, &key_size, NULL, sodium_base64_VARIANT_ORIGINAL);
     if (decoded != 0 || key_size != VAULT_KEY_SIZE)
         return "not a key: 32 bytes in padded base64, 44 characters, alone on the line";
     key_id(key, id);

@@ -48,11 +48,8 @@ static int check_listeners(const struct config *config, bool unix_too)
         if (!unix_too && listener_path(&config->listeners[i]) != NULL)
             continue;
         switch (listener_check(&config->listeners[i], &error)) {
-        case LISTENER_OK:
-            break;
-        case LISTENER_BUSY:
-            log_info("%s", error.text);
-            break;
+        case LISTENER_OK: break;
+        case LISTENER_BUSY: log_info("%s", error.text); break;
         case LISTENER_FAILED:
             log_error("%s", error.text);
             status = WORKER_EXIT_CONFIG;

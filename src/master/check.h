@@ -13,8 +13,9 @@
 struct config *check_config(const struct master_options *options, bool warn, struct error *error)
     __attribute__((warn_unused_result));
 
-/* Opens what a worker opens before it serves, as a worker would, in a child; with `redis`, makes a Redis round trip too. What is
- * wrong is logged. Returns 0 or the exit status for it: 78 configuration, 1 when only Redis does not answer. */
+/* Opens what a worker opens before it serves, as a worker would, in a child; with `redis`, makes a Redis round trip
+ * too. What is wrong is logged. Returns 0 or the exit status for it: 78 configuration, 1 when only Redis does not
+ * answer. */
 int check_as_worker(const struct config *config, bool redis) __attribute__((warn_unused_result));
 
 #endif

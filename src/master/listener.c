@@ -294,8 +294,8 @@ static void listeners_restore_access(const struct listeners *running)
             log_warning("listener \"%s\": %s", running->items[i].config->name, error.text);
 }
 
-enum listener_result listeners_open(struct listeners *next, const struct listeners *running, const struct config *config,
-                                    const struct shared *shared, struct error *error)
+enum listener_result listeners_open(struct listeners *next, const struct listeners *running,
+                                    const struct config *config, const struct shared *shared, struct error *error)
 {
     next->n = 0;
     for (size_t i = 0; i < config->n_listeners; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The listeners: sockets that the master binds and keeps open across the death of workers, so that no queued connection is
- * ever reset. */
+/* The listeners: sockets that the master binds and keeps open across the death of workers, so that no queued connection
+ * is ever reset. */
 #ifndef TK_MASTER_LISTENER_H
 #define TK_MASTER_LISTENER_H
 
@@ -27,18 +27,20 @@ struct listeners {
 
 enum listener_result {
     LISTENER_OK,
-    LISTENER_BUSY,   /* another program listens there; it may be about to end */
+    LISTENER_BUSY, /* another program listens there; it may be about to end */
     LISTENER_FAILED,
 };
 
-/* Opens every listener of `config` into `next`. One that `running` has under the same address is kept: the same descriptor
- * and id, with the new mode and owner. New ones get an id that neither `running` nor a held connection uses. On failure
- * nothing has changed, `next` is empty and `error` names the listener. `running` may be empty and stays as it is. */
-enum listener_result listeners_open(struct listeners *next, const struct listeners *running, const struct config *config,
-                                    const struct shared *shared, struct error *error) __attribute__((warn_unused_result));
+/* Opens every listener of `config` into `next`. One that `running` has under the same address is kept: the same
+ * descriptor and id, with the new mode and owner. New ones get an id that neither `running` nor a held connection uses.
+ * On failure nothing has changed, `next` is empty and `error` names the listener. `running` may be empty and stays as
+ * it is. */
+enum listener_result listeners_open(struct listeners *next, const struct listeners *running,
+                                    const struct config *config, const struct shared *shared, struct error *error)
+    __attribute__((warn_unused_result));
 
-/* Closes the listeners of `gone` that are not in `kept` (NULL: all), removes their socket files where they are still ours,
- * and empties `gone`. */
+/* Closes the listeners of `gone` that are not in `kept` (NULL: all), removes their socket files where they are still
+ * ours, and empties `gone`. */
 void listeners_close(struct listeners *gone, const struct listeners *kept);
 
 /* Says whether `config` could be opened, without listening and without disturbing who does. LISTENER_BUSY when somebody

@@ -136,7 +136,8 @@ static int start_listeners(struct master *master)
     const struct listeners none = {.n = 0};
     const int64_t deadline = clock_boot() + predecessor_patience;
     enum listener_result result;
-    while ((result = listeners_open(&master->listeners, &none, master->config, master->shared, &error)) == LISTENER_BUSY &&
+    while ((result = listeners_open(&master->listeners, &none, master->config, master->shared, &error)) ==
+               LISTENER_BUSY &&
            clock_boot() < deadline)
         nanosleep(&(struct timespec){.tv_nsec = CLOCK_SECOND / 10}, NULL);
     return result == LISTENER_OK ? 0 : fail(WORKER_EXIT_FAILURE, &error);
@@ -172,8 +173,8 @@ static int start(struct master *master)
 /* Whether the running processes could go over to `config`. */
 static int reload_possible(const struct master *master, const struct config *config, struct error *error)
 {
-    const bool same = master->redis != NULL ? private_redis_same(master->redis, config)
-                                            : config->redis.kind != CONFIG_REDIS_PRIVATE;
+    const bool same =
+        master->redis != NULL ? private_redis_same(master->redis, config) : config->redis.kind != CONFIG_REDIS_PRIVATE;
     if (!same)
         return error_set(error, "the private Redis, its folder and its user change by a restart alone");
     if (check_as_worker(config, false) != 0)
@@ -181,7 +182,8 @@ static int reload_possible(const struct master *master, const struct config *con
     return 0;
 }
 
-static int reload_prepare(const struct master *master, struct config **config, struct listeners *listeners, struct error *error)
+static int reload_prepare(const struct master *master, struct config **config, struct listeners *listeners,
+                          struct error *error)
 {
     *config = check_config(master->options, true, error);
     if (*config == NULL)

@@ -8,7 +8,7 @@
 struct master_options {
     const char *config_file; /* NULL with state_directory */
     const char *state_directory;
-    const char *listen;      /* with state_directory; NULL: the default */
+    const char *listen; /* with state_directory; NULL: the default */
 };
 
 /* Serves in the foreground until a signal ends it. Returns the exit status: 0, 1 failure, 78 configuration. */

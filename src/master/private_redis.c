@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A redis-server of our own. The lock on the folder is an open file that the server inherits: it lasts until the server is
- * gone, whoever dies first. */
+/* A redis-server of our own. The lock on the folder is an open file that the server inherits: it lasts until the server
+ * is gone, whoever dies first. */
 #include "master/private_redis.h"
 
 #include "base/clock.h"
@@ -27,12 +27,12 @@
 struct private_redis {
     char *directory;
     char *socket_path;
-    char *user;          /* NULL: ours */
-    int lock;            /* close-on-exec, but for the server's copy */
-    pid_t pid;           /* 0: not running */
-    int64_t started;     /* clock_boot() */
-    int64_t restart_at;  /* when pid is 0 */
-    int64_t delay;       /* of the last restart */
+    char *user;         /* NULL: ours */
+    int lock;           /* close-on-exec, but for the server's copy */
+    pid_t pid;          /* 0: not running */
+    int64_t started;    /* clock_boot() */
+    int64_t restart_at; /* when pid is 0 */
+    int64_t delay;      /* of the last restart */
 };
 
 static const int64_t nap = CLOCK_SECOND / 20;
@@ -69,7 +69,8 @@ int private_redis_prepare(const struct config *config, bool make, struct error *
 {
     char program[PATH_MAX];
     if (!program_find(program))
-        return error_set(error, "redis-server is not in PATH; on Debian, install it with: apt-get install redis-server");
+        return error_set(error,
+                         "redis-server is not in PATH; on Debian, install it with: apt-get install redis-server");
     if (strlen(config->redis.path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
         return error_set(error, "the path %s is too long for a socket", config->redis.path);
     return state_directory_ready(config->redis.directory, config->user, make, error);
@@ -91,7 +92,8 @@ static int lock_take(const char *directory, int64_t patience, struct error *erro
             continue;
         }
         if (errno == EWOULDBLOCK)
-            error_set(error, "the folder %s is in use by another tokenkeepd (or its redis-server is still stopping)", directory);
+            error_set(error, "the folder %s is in use by another tokenkeepd (or its redis-server is still stopping)",
+                      directory);
         else
             error_set(error, "cannot lock %s: %s", path, strerror(errno));
         close(fd);
@@ -135,9 +137,10 @@ void private_redis_free(struct private_redis **redis)
 
 bool private_redis_same(const struct private_redis *redis, const struct config *config)
 {
-    const bool same_user =
-        redis->user == NULL || config->user == NULL ? redis->user == config->user : strcmp(redis->user, config->user) == 0;
-    return config->redis.kind == CONFIG_REDIS_PRIVATE && same_user && strcmp(redis->directory, config->redis.directory) == 0;
+    const bool same_user = redis->user == NULL || config->user == NULL ? redis->user == config->user
+                                                                       : strcmp(redis->user, config->user) == 0;
+    return config->redis.kind == CONFIG_REDIS_PRIVATE && same_user &&
+           strcmp(redis->directory, config->redis.directory) == 0;
 }
 
 /* ---- the server ---- */
@@ -159,7 +162,8 @@ static void settings_write(const struct private_redis *redis, FILE *out)
     char log_file[PATH_MAX];
     snprintf(log_file, sizeof log_file, "%s/redis.log", redis->directory);
     fputs("port 0\nunixsocketperm 600\nappendonly yes\nappendfsync always\nsave \"\"\ndaemonize no\nsupervised no\n"
-          "loglevel notice\n", out);
+          "loglevel notice\n",
+          out);
     setting_write(out, "dir", redis->directory);
     setting_write(out, "unixsocket", redis->socket_path);
     setting_write(out, "logfile", log_file);
@@ -184,8 +188,8 @@ static int settings_pipe(const struct private_redis *redis)
     return -1;
 }
 
-/* Becomes the server: its settings as standard input, the lock as the only other descriptor. It has its own session: the
- * terminal's ^C is for the master, which ends the server last. */
+/* Becomes the server: its settings as standard input, the lock as the only other descriptor. It has its own session:
+ * the terminal's ^C is for the master, which ends the server last. */
 static void server_run(const struct private_redis *redis, const char *program, int settings) __attribute__((noreturn));
 static void server_run(const struct private_redis *redis, const char *program, int settings)
 {

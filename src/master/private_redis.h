@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A redis-server of our own: started and supervised by the master on a unix socket in a folder that one master at a time
- * owns, also when a master was killed and its redis-server still lives. */
+/* A redis-server of our own: started and supervised by the master on a unix socket in a folder that one master at a
+ * time owns, also when a master was killed and its redis-server still lives. */
 #ifndef TK_MASTER_PRIVATE_REDIS_H
 #define TK_MASTER_PRIVATE_REDIS_H
 
@@ -13,9 +13,10 @@
 
 struct private_redis;
 
-/* What a start needs beforehand: redis-server in PATH and a safe folder, which is made when `make` is true. `config` has the
- * kind CONFIG_REDIS_PRIVATE. Returns 0, or -1 with `error` set. */
-int private_redis_prepare(const struct config *config, bool make, struct error *error) __attribute__((warn_unused_result));
+/* What a start needs beforehand: redis-server in PATH and a safe folder, which is made when `make` is true. `config`
+ * has the kind CONFIG_REDIS_PRIVATE. Returns 0, or -1 with `error` set. */
+int private_redis_prepare(const struct config *config, bool make, struct error *error)
+    __attribute__((warn_unused_result));
 
 /* Locks the folder, waiting up to `patience` nanoseconds for its former owner to end. NULL with `error` set. */
 struct private_redis *private_redis_new(const struct config *config, int64_t patience, struct error *error)

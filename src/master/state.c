@@ -123,8 +123,9 @@ int state_keyring_ready(const char *path, const char *directory, struct error *e
         snprintf(stored, sizeof stored, "%s/appendonlydir", directory) >= (int)sizeof stored)
         return error_set(error, "the path %s is too long", path);
     if (lstat(stored, &file) == 0)
-        return error_set(error, "%s holds stored tokens, but their keyring %s is gone: put it back, or remove %s to start anew",
-                         directory, path, stored);
+        return error_set(
+            error, "%s holds stored tokens, but their keyring %s is gone: put it back, or remove %s to start anew",
+            directory, path, stored);
     if (keyring_make(path, beside, error) != 0)
         return -1;
     directory_sync(directory);

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 
 enum state {
-    STATE_FREE,     /* no process, none wanted */
+    STATE_FREE, /* no process, none wanted */
     STATE_SERVING,
     STATE_WAITING,  /* no process; started again at restart_at */
     STATE_DRAINING, /* of a former configuration; killed at kill_at */
@@ -23,14 +23,14 @@ enum state {
 struct worker {
     enum state state;
     pid_t pid;
-    unsigned number;    /* for people: 1 to the number of workers */
-    int64_t started;    /* all times are clock_boot() */
+    unsigned number; /* for people: 1 to the number of workers */
+    int64_t started; /* all times are clock_boot() */
     int64_t restart_at;
     int64_t kill_at;
-    int64_t delay;      /* of the last restart */
-    uint64_t ticks;     /* as last seen in the shared slot, and when they last moved */
+    int64_t delay;  /* of the last restart */
+    uint64_t ticks; /* as last seen in the shared slot, and when they last moved */
     int64_t ticked_at;
-    bool killed;        /* by the watchdog, which says so once */
+    bool killed; /* by the watchdog, which says so once */
 };
 
 struct workers {
@@ -114,7 +114,8 @@ static void worker_start(struct workers *workers, size_t slot)
         worker_run(workers, slot);
     if (worker->pid < 0) {
         worker_wait(worker, now, 0);
-        log_error("cannot fork worker %u: %s; next attempt in %.1f s", worker->number, strerror(errno), seconds(worker->delay));
+        log_error("cannot fork worker %u: %s; next attempt in %.1f s", worker->number, strerror(errno),
+                  seconds(worker->delay));
         return;
     }
     worker->state = STATE_SERVING;
@@ -143,8 +144,8 @@ static void worker_ended(struct workers *workers, size_t slot, int status)
     worker->state = STATE_FREE;
     if (wanted) {
         worker_wait(worker, now, lived);
-        log_warning("worker %u (pid %d) %s after %.1f s, starts again in %.1f s", worker->number, (int)worker->pid, text,
-                    seconds(lived), seconds(worker->delay));
+        log_warning("worker %u (pid %d) %s after %.1f s, starts again in %.1f s", worker->number, (int)worker->pid,
+                    text, seconds(lived), seconds(worker->delay));
     } else if (!clean) {
         log_warning("worker %u (pid %d) %s while it was to finish", worker->number, (int)worker->pid, text);
     } else {

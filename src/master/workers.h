@@ -18,15 +18,15 @@ struct workers;
 /* NULL when there is no memory. `shared` must live as long as the result; the caller frees it with workers_free. */
 struct workers *workers_new(struct shared *shared) __attribute__((warn_unused_result));
 
-/* Starts the workers that `config` asks for, then lets all others finish what they hold and end. `config` and `listeners`
- * are used for restarts, until the next call. */
+/* Starts the workers that `config` asks for, then lets all others finish what they hold and end. `config` and
+ * `listeners` are used for restarts, until the next call. */
 void workers_replace(struct workers *workers, const struct config *config, const struct listeners *listeners);
 
 /* Notes that the child `pid` has ended, and returns true, when it is a worker. It is restarted in its turn. */
 bool workers_ended(struct workers *workers, pid_t pid, int status);
 
-/* Restarts who is due, kills who has not ticked for 10 s or was to end long ago. Called at least once a second: after a gap
- * the master itself was stopped, and nobody is blamed for it. Returns when (clock_boot()) the next restart is due,
+/* Restarts who is due, kills who has not ticked for 10 s or was to end long ago. Called at least once a second: after a
+ * gap the master itself was stopped, and nobody is blamed for it. Returns when (clock_boot()) the next restart is due,
  * INT64_MAX: none is. */
 int64_t workers_turn(struct workers *workers, int64_t now);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Taking new connections. Every worker waits on every listener, and whoever is awake takes: left alone, that gives nearly all
- * connections to one worker. So one that holds more than its share lets the others go first for a moment. */
+/* Taking new connections. Every worker waits on every listener, and whoever is awake takes: left alone, that gives
+ * nearly all connections to one worker. So one that holds more than its share lets the others go first for a moment. */
 #include "worker/accept.h"
 
 #include "base/clock.h"
@@ -28,7 +28,7 @@ struct door {
 
 struct acceptor {
     struct worker *worker;
-    struct event *pause;    /* ends a pause */
+    struct event *pause; /* ends a pause */
     bool paused;
     bool hungry;            /* the pause is over: take the next whatever the balance */
     int spare_fd;           /* given up for a moment when there is no other descriptor left */

@@ -10,7 +10,8 @@ struct acceptor;
 /* Begins to accept on all listeners of the worker's setup. */
 struct acceptor *acceptor_new(struct worker *worker);
 
-/* Accepts no more and closes this process' copies of the listeners; frees and sets to NULL; a NULL *acceptor is left alone. */
+/* Accepts no more and closes this process' copies of the listeners; frees and sets to NULL; a NULL *acceptor is left
+ * alone. */
 void acceptor_free(struct acceptor **acceptor);
 
 #endif

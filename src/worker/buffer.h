@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes that wait: for the rest of a request, or for a client to read. A buffer in use takes a chunk from a pool, so that an
- * idle connection holds none and a busy one allocates none. */
+/* Bytes that wait: for the rest of a request, or for a client to read. A buffer in use takes a chunk from a pool, so
+ * that an idle connection holds none and a busy one allocates none. */
 #ifndef TK_WORKER_BUFFER_H
 #define TK_WORKER_BUFFER_H
 

@@ -8,8 +8,8 @@
 #include <strings.h>
 
 #define BARRIER COMMAND_BARRIER
-#define JSON COMMAND_JSON
-#define RESP COMMAND_RESP
+#define JSON    COMMAND_JSON
+#define RESP    COMMAND_RESP
 
 static const struct command commands[] = {
     {"GET", "<token>", 1, 1, ROLE_VERIFY, 0, handle_get, "the data behind a token"},
@@ -20,16 +20,19 @@ static const struct command commands[] = {
     {"QUIT", "", 0, 0, ROLE_VERIFY, 0, handle_quit, "OK after all answers, then the connection closes"},
     {"GETKEY", "<key>", 1, 1, ROLE_MANAGE, 0, handle_getkey, "the data behind a key"},
     {"STORE", "<json>", 1, 1, ROLE_MANAGE, BARRIER | JSON, handle_store, "store the data of a token"},
-    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, BARRIER | JSON, handle_issue, "make a token for the data, store it and tell it"},
+    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, BARRIER | JSON, handle_issue,
+     "make a token for the data, store it and tell it"},
     {"DELETE", "<key>", 1, 1, ROLE_MANAGE, BARRIER, handle_delete, "revoke a token"},
     {"DELETEALL", "", 0, 0, ROLE_MANAGE, BARRIER, handle_deleteall, "revoke every token"},
     {"LIST", "", 0, 0, ROLE_MANAGE, BARRIER, handle_list, "the key of every token"},
-    {"VERIFYALL", "[FIX]", 0, 1, ROLE_MANAGE, BARRIER, handle_verifyall, "open every stored value, tell the bad ones, delete them with FIX"},
+    {"VERIFYALL", "[FIX]", 0, 1, ROLE_MANAGE, BARRIER, handle_verifyall,
+     "open every stored value, tell the bad ones, delete them with FIX"},
     {"STATS", "", 0, 0, ROLE_MANAGE, 0, handle_stats, "counters of this server"},
     {"PING", "[<text>]", 0, 1, ROLE_VERIFY, RESP, handle_ping, "PONG, or the text"},
     {"ECHO", "<text>", 1, 1, ROLE_VERIFY, RESP, handle_echo, "the text"},
     {"HELLO", "[2]", 0, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_hello, "greeting of Redis clients"},
-    {"CLIENT", "SETNAME|SETINFO|ID", 1, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_client, "greeting of Redis clients"},
+    {"CLIENT", "SETNAME|SETINFO|ID", 1, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_client,
+     "greeting of Redis clients"},
     {"SELECT", "0", 1, 1, ROLE_VERIFY, RESP, handle_select, "greeting of Redis clients"},
     {"COMMAND", "", 0, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_command, "greeting of Redis clients"},
 };

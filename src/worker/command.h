@@ -12,18 +12,19 @@
 
 enum command_flags {
     COMMAND_BARRIER = 1, /* a change, or over all tokens: untagged requests behind it wait until it is answered */
-    COMMAND_JSON = 2,   /* its one argument takes the rest of the line */
-    COMMAND_RESP = 4,   /* what Redis clients say on connecting: known in RESP alone, not in HELP */
+    COMMAND_JSON = 2,    /* its one argument takes the rest of the line */
+    COMMAND_RESP = 4,    /* what Redis clients say on connecting: known in RESP alone, not in HELP */
 };
 
-/* `words` are the arguments, without the command's word: as many as the row allows. They are gone when the handler returns. */
+/* `words` are the arguments, without the command's word: as many as the row allows. They are gone when the handler
+ * returns. */
 typedef void command_handler(struct request *request, const struct word *words, size_t n_words);
 
 struct command {
     const char *name;
     const char *arguments; /* as HELP shows them */
     size_t min_words, max_words;
-    enum role role;        /* the least a listener must allow */
+    enum role role; /* the least a listener must allow */
     int flags;
     command_handler *handler;
     const char *help;

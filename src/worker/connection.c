@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A client's connection. An event only reads or notes; connection_settle, once at the end of every event, executes what has
- * become executable, writes all answers in one go and decides what to wait for next. */
+/* A client's connection. An event only reads or notes; connection_settle, once at the end of every event, executes what
+ * has become executable, writes all answers in one go and decides what to wait for next. */
 #include "worker/connection.h"
 
 #include "base/clock.h"
@@ -114,7 +114,8 @@ static void note_blocked(struct connection *connection)
 static void send_out(struct connection *connection)
 {
     while (buffer_size(&connection->out) > 0) {
-        ssize_t sent = send(connection->fd, buffer_bytes(&connection->out), buffer_size(&connection->out), MSG_NOSIGNAL);
+        ssize_t sent =
+            send(connection->fd, buffer_bytes(&connection->out), buffer_size(&connection->out), MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
@@ -133,8 +134,10 @@ static void send_out(struct connection *connection)
 
 static bool may_execute(const struct connection *connection)
 {
-    return connection->state == CONNECTION_OPEN && connection->quit == NULL && connection->unanswered < CONNECTION_UNANSWERED_MAX &&
-           buffer_size(&connection->out) + connection->answers_size < CONNECTION_OUT_MAX && connection->streaming == NULL;
+    return connection->state == CONNECTION_OPEN && connection->quit == NULL &&
+           connection->unanswered < CONNECTION_UNANSWERED_MAX &&
+           buffer_size(&connection->out) + connection->answers_size < CONNECTION_OUT_MAX &&
+           connection->streaming == NULL;
 }
 
 static void refuse(struct connection *connection, enum err_code code, const char *text)
@@ -142,8 +145,8 @@ static void refuse(struct connection *connection, enum err_code code, const char
     answer_err(request_begin(connection, &connection->worker->input), code, "%s", text);
 }
 
-/* Reads one request from the front of the bytes and executes it. Returns the bytes that it took, 0 when no whole request is
- * there or it must wait. */
+/* Reads one request from the front of the bytes and executes it. Returns the bytes that it took, 0 when no whole
+ * request is there or it must wait. */
 static size_t execute_one(struct connection *connection, const char *bytes, size_t size)
 {
     struct worker *worker = connection->worker;
@@ -152,11 +155,8 @@ static size_t execute_one(struct connection *connection, const char *bytes, size
     enum input_result result = bytes[0] == '*' ? resp_read(bytes, size, max_line, input, &used)
                                                : line_read(bytes, size, max_line, input, &used);
     switch (result) {
-    case INPUT_MORE:
-        connection->in_needed = used;
-        return 0;
-    case INPUT_NOTHING:
-        return used;
+    case INPUT_MORE: connection->in_needed = used; return 0;
+    case INPUT_NOTHING: return used;
     case INPUT_REQUEST:
         if (input->tag[0] == '\0' && connection->barriers > 0) {
             connection->parked = true;
@@ -172,9 +172,7 @@ static size_t execute_one(struct connection *connection, const char *bytes, size
         refuse(connection, ERR_BADREQ, input->flaw);
         connection_finish(connection, CONNECTION_END_BAD_FRAMING);
         return 0;
-    case INPUT_FOREIGN:
-        connection_close(connection, CONNECTION_END_FOREIGN);
-        return 0;
+    case INPUT_FOREIGN: connection_close(connection, CONNECTION_END_FOREIGN); return 0;
     }
     return 0;
 }
@@ -312,7 +310,8 @@ static void choose_events(struct connection *connection)
     bool executable = may_execute(connection) && !connection->parked;
     bool listens = connection->state == CONNECTION_LINGERING || (executable && !connection->ended);
     want(&connection->read_event, &connection->reading, listens);
-    want(&connection->write_event, &connection->writing, buffer_size(&connection->out) > 0 || connection->streaming != NULL);
+    want(&connection->write_event, &connection->writing,
+         buffer_size(&connection->out) > 0 || connection->streaming != NULL);
 }
 
 /* Executes, streams and sends until nothing more can be done in this turn of the loop. */
@@ -346,7 +345,10 @@ void connection_settle(struct connection *connection)
         advance(connection);
     bool answered_all = connection->unanswered == 0 && buffer_size(&connection->out) == 0;
     if (connection->state == CONNECTION_OPEN && answered_all && connection->ended)
-        connection_finish(connection, connection->eof ? CONNECTION_END_CLIENT : CONNECTION_END_SHUTDOWN); /* what is left in `in` has no end and is never executed */
+        connection_finish(connection,
+                          connection->eof
+                              ? CONNECTION_END_CLIENT
+                              : CONNECTION_END_SHUTDOWN); /* what is left in `in` has no end and is never executed */
     if (connection->state == CONNECTION_FINISHING && answered_all)
         shut(connection);
     if (connection->state != CONNECTION_CLOSED)

@@ -11,21 +11,22 @@
 #include <stdint.h>
 
 enum {
-    CONNECTION_UNANSWERED_MAX = 256,      /* requests; beyond it nothing is read */
-    CONNECTION_OUT_MAX = 64 * 1024,       /* bytes that wait to be sent; beyond it nothing is read or executed */
+    CONNECTION_UNANSWERED_MAX = 256, /* requests; beyond it nothing is read */
+    CONNECTION_OUT_MAX = 64 * 1024,  /* bytes that wait to be sent; beyond it nothing is read or executed */
     CONNECTION_RECV_SIZE = 64 * 1024,
 };
 
 enum connection_state {
     CONNECTION_OPEN,
     CONNECTION_FINISHING, /* nothing more is executed; answers still go out */
-    CONNECTION_LINGERING, /* our side is shut; what the client still sends is thrown away, so that no reset eats an answer */
+    CONNECTION_LINGERING, /* our side is shut; what the client still sends is thrown away, so that no reset eats an
+                             answer */
     CONNECTION_CLOSED,    /* only requests under way still hold the memory */
 };
 
 /* Why a connection ends. */
 enum connection_end {
-    CONNECTION_END_CLIENT,    /* the client closed, or its connection failed */
+    CONNECTION_END_CLIENT, /* the client closed, or its connection failed */
     CONNECTION_END_QUIT,
     CONNECTION_END_IDLE,
     CONNECTION_END_REQUEST_TIMEOUT,
@@ -36,32 +37,32 @@ enum connection_end {
 };
 
 struct connection {
-    TAILQ_ENTRY(connection) link;         /* in worker->connections */
+    TAILQ_ENTRY(connection) link; /* in worker->connections */
     TAILQ_ENTRY(connection) unsettled_link;
     struct worker *worker;
     const struct worker_listener *listener;
     int fd;
-    uint64_t number;                      /* for CLIENT ID */
+    uint64_t number; /* for CLIENT ID */
     enum connection_state state;
     enum connection_end end;
-    bool unsettled, reading, writing;     /* on the list; events added */
-    bool eof;                             /* the client has sent its last byte */
-    bool ended;                           /* nothing more will be read: so, or because the worker stops */
-    bool parked;                          /* an untagged request waits for a barrier before it */
-    unsigned unanswered;                  /* requests begun and not freed: they hold the connection's memory */
-    unsigned barriers;                    /* of these, changes and requests over all tokens under way */
-    struct request *streaming;            /* its answer is being written piece by piece; others wait */
-    struct request *quit;                 /* waits for all the others */
-    struct request_list untagged;         /* unanswered, in the order of their arrival */
-    struct request_list held;             /* tagged and done, behind a streaming answer */
-    size_t answers_size;                  /* bytes of the answers that wait for their turn */
-    struct buffer in;                     /* not yet executed */
-    size_t in_needed;                     /* bytes that must be in it before it can hold a whole request */
-    struct buffer out;                    /* not yet sent */
-    int64_t active;                       /* boot-time clock, ns: when the newest request was read or answer sent */
-    int64_t partial;                      /* when the first byte of an unfinished request came; 0: there is none */
-    int64_t blocked;                      /* since when the client takes none of our bytes; 0: it does */
-    int unsent;                           /* while blocked: bytes that the kernel holds for it */
+    bool unsettled, reading, writing; /* on the list; events added */
+    bool eof;                         /* the client has sent its last byte */
+    bool ended;                       /* nothing more will be read: so, or because the worker stops */
+    bool parked;                      /* an untagged request waits for a barrier before it */
+    unsigned unanswered;              /* requests begun and not freed: they hold the connection's memory */
+    unsigned barriers;                /* of these, changes and requests over all tokens under way */
+    struct request *streaming;        /* its answer is being written piece by piece; others wait */
+    struct request *quit;             /* waits for all the others */
+    struct request_list untagged;     /* unanswered, in the order of their arrival */
+    struct request_list held;         /* tagged and done, behind a streaming answer */
+    size_t answers_size;              /* bytes of the answers that wait for their turn */
+    struct buffer in;                 /* not yet executed */
+    size_t in_needed;                 /* bytes that must be in it before it can hold a whole request */
+    struct buffer out;                /* not yet sent */
+    int64_t active;                   /* boot-time clock, ns: when the newest request was read or answer sent */
+    int64_t partial;                  /* when the first byte of an unfinished request came; 0: there is none */
+    int64_t blocked;                  /* since when the client takes none of our bytes; 0: it does */
+    int unsent;                       /* while blocked: bytes that the kernel holds for it */
     struct event read_event, write_event;
 };
 
@@ -84,7 +85,8 @@ void connection_close(struct connection *connection, enum connection_end end);
 /* Ends it when a time limit has passed. `now` is the boot-time clock. */
 void connection_check_time(struct connection *connection, int64_t now);
 
-/* Reads what has arrived and nothing after it; when all of it is answered, the connection ends: for a worker that stops. */
+/* Reads what has arrived and nothing after it; when all of it is answered, the connection ends: for a worker that
+ * stops. */
 void connection_stop(struct connection *connection);
 
 #endif

@@ -28,13 +28,13 @@ struct worker {
     struct shared_slot *slot;
     struct event_base *base;
     struct keep *keep;
-    struct keep_time now;              /* read after each recv() */
+    struct keep_time now; /* read after each recv() */
     enum worker_phase phase;
     struct connection_list connections;
-    struct connection_list unsettled;  /* to be brought up to date before the loop waits again */
-    struct request_list spare;         /* requests to be used again */
-    char *scratch;                     /* where recv() puts bytes, CONNECTION_RECV_SIZE of them */
-    struct input input;                /* the request being read */
+    struct connection_list unsettled; /* to be brought up to date before the loop waits again */
+    struct request_list spare;        /* requests to be used again */
+    char *scratch;                    /* where recv() puts bytes, CONNECTION_RECV_SIZE of them */
+    struct input input;               /* the request being read */
 };
 
 /* Adds one to a metric of this worker. */
@@ -46,8 +46,8 @@ static inline void worker_count(struct worker *worker, enum metric metric)
 /* Reads the clocks anew. */
 void worker_read_clocks(struct worker *worker);
 
-/* Brings every unsettled connection up to date: reads on, writes, closes, frees. Ends every event of the loop that may have
- * touched a connection. */
+/* Brings every unsettled connection up to date: reads on, writes, closes, frees. Ends every event of the loop that may
+ * have touched a connection. */
 void worker_settle(struct worker *worker);
 
 #endif

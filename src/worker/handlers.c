@@ -18,16 +18,15 @@ static void answer_no_verdict(struct request *request, enum keep_result result)
         answer_err(request, ERR_BUSY, "too many requests wait, or a request over all tokens is under way; try again");
         break;
     case KEEP_UNCERTAIN:
-        answer_err(request, ERR_UNAVAIL, "uncertain: the change was sent to Redis and its answer never came; it may have been made");
+        answer_err(request, ERR_UNAVAIL,
+                   "uncertain: the change was sent to Redis and its answer never came; it may have been made");
         break;
     case KEEP_UNAVAILABLE:
         answer_err(request, ERR_UNAVAIL, "Redis does not answer, or refuses; the log says which");
         break;
     case KEEP_DONE:
     case KEEP_INVALID:
-    case KEEP_CORRUPT:
-        answer_err(request, ERR_INTERNAL, "unexpected result");
-        break;
+    case KEEP_CORRUPT: answer_err(request, ERR_INTERNAL, "unexpected result"); break;
     }
 }
 

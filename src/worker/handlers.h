@@ -6,8 +6,8 @@
 #include "worker/command.h"
 
 /* Tokens: handlers.c. */
-command_handler handle_get, handle_check, handle_getkey, handle_store, handle_issue, handle_delete, handle_deleteall, handle_list,
-    handle_verifyall;
+command_handler handle_get, handle_check, handle_getkey, handle_store, handle_issue, handle_delete, handle_deleteall,
+    handle_list, handle_verifyall;
 
 /* The server and the connection: handlers_server.c. */
 command_handler handle_ping, handle_help, handle_quit, handle_stats;

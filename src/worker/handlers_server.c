@@ -40,7 +40,8 @@ void handle_help(struct request *request, const struct word *words, size_t n_wor
         char usage[64];
         if ((table[i].flags & COMMAND_RESP) != 0)
             continue;
-        snprintf(usage, sizeof usage, "%s%s%s", table[i].name, table[i].arguments[0] != '\0' ? " " : "", table[i].arguments);
+        snprintf(usage, sizeof usage, "%s%s%s", table[i].name, table[i].arguments[0] != '\0' ? " " : "",
+                 table[i].arguments);
         answer_pair(request, usage, table[i].help);
     }
     answer_end_pairs(request);
@@ -125,7 +126,8 @@ void handle_hello(struct request *request, const struct word *words, size_t n_wo
         return;
     }
     snprintf(answer, sizeof answer,
-             "*14\r\n$6\r\nserver\r\n$9\r\ntokenkeep\r\n$7\r\nversion\r\n$%zu\r\n%s\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:%" PRIu64
+             "*14\r\n$6\r\nserver\r\n$9\r\ntokenkeep\r\n$7\r\nversion\r\n$%zu\r\n%s\r\n$5\r\nproto\r\n:2\r\n$"
+             "2\r\nid\r\n:%" PRIu64
              "\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
              strlen(PACKAGE_VERSION), PACKAGE_VERSION, request->connection->number);
     answer_raw(request, answer);

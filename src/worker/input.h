@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One request as it came over the wire, in either framing, before anybody asks what it means. tokenkeep-protocol(7) has the
- * framings. */
+/* One request as it came over the wire, in either framing, before anybody asks what it means. tokenkeep-protocol(7) has
+ * the framings. */
 #ifndef TK_WORKER_INPUT_H
 #define TK_WORKER_INPUT_H
 
@@ -35,16 +35,16 @@ enum input_result {
     INPUT_FOREIGN,  /* HTTP, most likely a forged request of somebody's browser: to be closed without a word */
 };
 
-/* Reads one line from the front of the bytes. `max_line` counts without the line's end. For INPUT_TOO_LONG too, the tag is set
- * when there is one. */
+/* Reads one line from the front of the bytes. `max_line` counts without the line's end. For INPUT_TOO_LONG too, the tag
+ * is set when there is one. */
 enum input_result line_read(const char *bytes, size_t size, size_t max_line, struct input *input, size_t *used)
     __attribute__((warn_unused_result));
 
 /* The command word of a line, the first of input->rest. */
 struct word line_command(const struct input *input);
 
-/* Splits input->rest into input->words; with `json`, into the command word and all the rest. False when two spaces follow each
- * other or one ends the line. */
+/* Splits input->rest into input->words; with `json`, into the command word and all the rest. False when two spaces
+ * follow each other or one ends the line. */
 bool line_split(struct input *input, bool json) __attribute__((warn_unused_result));
 
 /* Reads one RESP2 request, an array of bulk strings, from the front of the bytes. `max_line` counts all its bytes. */

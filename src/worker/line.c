@@ -27,7 +27,8 @@ static struct word first_word(const char *text, size_t size)
 
 static bool is_method(struct word word)
 {
-    static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+    static const char *const methods[] = {"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
+                                          "CONNECT", "OPTIONS", "TRACE", "PATCH"};
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (strlen(methods[i]) == word.size && strncasecmp(methods[i], word.text, word.size) == 0)
             return true;

@@ -15,12 +15,9 @@ static const struct {
     const char *text;
     enum metric metric;
 } codes[] = {
-    [ERR_BADREQ] = {"badreq", METRIC_ERR_BADREQ},
-    [ERR_TOOLONG] = {"toolong", METRIC_ERR_TOOLONG},
-    [ERR_DENIED] = {"denied", METRIC_ERR_DENIED},
-    [ERR_BUSY] = {"busy", METRIC_ERR_BUSY},
-    [ERR_UNAVAIL] = {"unavail", METRIC_ERR_UNAVAIL},
-    [ERR_CORRUPT] = {"corrupt", METRICS},
+    [ERR_BADREQ] = {"badreq", METRIC_ERR_BADREQ},    [ERR_TOOLONG] = {"toolong", METRIC_ERR_TOOLONG},
+    [ERR_DENIED] = {"denied", METRIC_ERR_DENIED},    [ERR_BUSY] = {"busy", METRIC_ERR_BUSY},
+    [ERR_UNAVAIL] = {"unavail", METRIC_ERR_UNAVAIL}, [ERR_CORRUPT] = {"corrupt", METRICS},
     [ERR_INTERNAL] = {"internal", METRICS},
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A request being executed, and its answer in either framing. Every request gets exactly one call of an answer_ function
- * (or answer_begin_pairs to answer_end_pairs), at once or later; the request is gone after it. */
+/* A request being executed, and its answer in either framing. Every request gets exactly one call of an answer_
+ * function (or answer_begin_pairs to answer_end_pairs), at once or later; the request is gone after it. */
 #ifndef TK_WORKER_REQUEST_H
 #define TK_WORKER_REQUEST_H
 
@@ -15,7 +15,7 @@
 #include <sys/queue.h>
 
 struct request {
-    TAILQ_ENTRY(request) order;  /* in connection->untagged, connection->held or worker->spare */
+    TAILQ_ENTRY(request) order; /* in connection->untagged, connection->held or worker->spare */
     struct connection *connection;
     bool resp;
     bool barrier;                /* counted in connection->barriers */
@@ -23,16 +23,17 @@ struct request {
     bool streams;                /* the answer comes from `keys`, below */
     char tag[INPUT_TAG_MAX + 1]; /* "": none */
     struct buffer answer;        /* rendered before its turn */
-    const struct word *scopes;   /* CHECK: what is asked for; in the input until `kept`, freed with the request, holds a copy */
+    const struct word
+        *scopes; /* CHECK: what is asked for; in the input until `kept`, freed with the request, holds a copy */
     size_t n_scopes;
     void *kept;
-    struct token token;          /* ISSUE: what was made */
-    struct {                     /* a streaming answer: the keys with a mark, or all of them */
+    struct token token; /* ISSUE: what was made */
+    struct {            /* a streaming answer: the keys with a mark, or all of them */
         struct keyset *keys;
         uint64_t cursor;
         bool marked;
         bool begun;
-        uint64_t first, second;  /* LIST: count; VERIFYALL: checked and bad */
+        uint64_t first, second; /* LIST: count; VERIFYALL: checked and bad */
     } stream;
 };
 
@@ -62,7 +63,8 @@ void answer_no(struct request *request, const char *reason);
 void answer_no_detail(struct request *request, const char *kind, struct word detail);
 
 /* `ERR <code> <text>`; the text never quotes what could not be parsed. */
-void answer_err(struct request *request, enum err_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void answer_err(struct request *request, enum err_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* A list of `n` names with values, a `+ <name> <value>` line each, then `OK`; in RESP an array of 2n strings. */
 void answer_begin_pairs(struct request *request, size_t n);

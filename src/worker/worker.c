@@ -47,7 +47,9 @@ static char *read_password(const char *path, struct error *error)
     if (password == NULL || fd < 0 || fstat(fd, &info) != 0)
         error_set(error, "cannot read the Redis password from %s: %s", path, strerror(errno));
     else if (!S_ISREG(info.st_mode) || (info.st_mode & 0027) != 0)
-        error_set(error, "%s: a password file must be a file that others cannot read and its group cannot write; chmod 0640", path);
+        error_set(error,
+                  "%s: a password file must be a file that others cannot read and its group cannot write; chmod 0640",
+                  path);
     else if ((size = read(fd, password, PASSWORD_MAX + 1)) < 0)
         error_set(error, "cannot read the Redis password from %s: %s", path, strerror(errno));
     if (fd >= 0)
@@ -247,7 +249,8 @@ static bool process_start(struct process *process, const struct worker_setup *se
         .batch_done = on_batch_done,
         .batch_argument = worker,
     });
-    return worker->keep != NULL && add_event(&process->stop, evsignal_new(worker->base, SIGTERM, on_stop, process), NULL) &&
+    return worker->keep != NULL &&
+           add_event(&process->stop, evsignal_new(worker->base, SIGTERM, on_stop, process), NULL) &&
            add_event(&process->drain, evsignal_new(worker->base, SIGUSR2, on_drain, process), NULL) &&
            add_event(&process->tick, event_new(worker->base, -1, EV_PERSIST, on_tick, process), &tick) &&
            add_event(&process->sweep, event_new(worker->base, -1, EV_PERSIST, on_sweep, process), &sweep) &&
@@ -347,7 +350,8 @@ int worker_check(const struct config *config, bool redis)
     hear_signals();
     if (!take_secrets(config, &secrets))
         return WORKER_EXIT_CONFIG;
-    log_info("the keyring %s holds %zu key%s", config->keyring, vault_keys(secrets.vault), vault_keys(secrets.vault) == 1 ? "" : "s");
+    log_info("the keyring %s holds %zu key%s", config->keyring, vault_keys(secrets.vault),
+             vault_keys(secrets.vault) == 1 ? "" : "s");
     bool reached = !redis || check_redis(config, secrets.password);
     secrets_free(&secrets);
     return reached ? WORKER_EXIT_OK : WORKER_EXIT_FAILURE;

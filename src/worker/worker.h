@@ -13,26 +13,25 @@
 enum { WORKER_EXIT_OK = 0, WORKER_EXIT_FAILURE = 1, WORKER_EXIT_CONFIG = 78 };
 
 struct worker_listener {
-    int fd;                               /* bound, listening, non-blocking, close-on-exec; the master keeps it open too */
-    unsigned id;                          /* index of shared_slot.connections */
+    int fd;      /* bound, listening, non-blocking, close-on-exec; the master keeps it open too */
+    unsigned id; /* index of shared_slot.connections */
     const struct config_listener *config; /* role and limits */
 };
 
 struct worker_setup {
     const struct config *config;
     struct shared *shared;
-    unsigned slot;                        /* this worker's in `shared` */
-    unsigned number;                      /* for names: "worker 1" ... */
+    unsigned slot;   /* this worker's in `shared` */
+    unsigned number; /* for names: "worker 1" ... */
     const struct worker_listener *listeners;
     size_t n_listeners;
 };
 
-/* Runs a worker in the calling process, which the master has just forked: opens the keyring and the Redis password, gives
- * up root, serves until told to stop. Returns the exit status. Signals it takes (it resets all dispositions itself; the
- * caller may leave them blocked):
- *   SIGTERM  stop: accept no more, answer what was received, exit 0
- *   SIGUSR2  drain: accept no more, serve each connection until it has been quiet for a moment, or until drain-timeout
- *   SIGINT, SIGHUP, SIGUSR1 are ignored: a terminal sends them to the whole group, the master decides. */
+/* Runs a worker in the calling process, which the master has just forked: opens the keyring and the Redis password,
+ * gives up root, serves until told to stop. Returns the exit status. Signals it takes (it resets all dispositions
+ * itself; the caller may leave them blocked): SIGTERM  stop: accept no more, answer what was received, exit 0 SIGUSR2
+ * drain: accept no more, serve each connection until it has been quiet for a moment, or until drain-timeout SIGINT,
+ * SIGHUP, SIGUSR1 are ignored: a terminal sends them to the whole group, the master decides. */
 int worker_main(const struct worker_setup *setup) __attribute__((warn_unused_result));
 
 /* What a worker does before it serves, without serving: opens the keyring and the password file as root, gives up root;

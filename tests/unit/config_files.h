@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #define FILE_NAME "t.conf"
-#define LISTENER "listener a { address = 127.0.0.1:7117 }\n"
+#define LISTENER  "listener a { address = 127.0.0.1:7117 }\n"
 
 /* Every option, none at its default. */
 static const char everything[] = "workers = 3 user = \"nobody\"  // two on a line\n"

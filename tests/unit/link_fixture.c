@@ -113,7 +113,8 @@ static void on_answer(void *argument, enum redis_outcome outcome, const redisRep
     }
 }
 
-unsigned fixture_ask_words(struct link_fixture *fixture, enum redis_kind kind, int argc, const char *const *argv, const size_t *sizes)
+unsigned fixture_ask_words(struct link_fixture *fixture, enum redis_kind kind, int argc, const char *const *argv,
+                           const size_t *sizes)
 {
     assert_true(fixture->n < ANSWERS_MAX);
     struct answer *answer = &fixture->answers[fixture->n++];

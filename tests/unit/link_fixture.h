@@ -13,7 +13,7 @@ struct answer {
     struct link_fixture *fixture; /* that asked */
     unsigned called;
     enum redis_outcome outcome;
-    unsigned order; /* 1 for the first callback of all */
+    unsigned order;         /* 1 for the first callback of all */
     char text[ANSWER_TEXT]; /* the reply as text, cut; arrays in brackets */
     size_t size;            /* of the reply's string */
 };
@@ -29,7 +29,7 @@ struct link_fixture {
     unsigned n;        /* commands given */
     unsigned answered; /* callbacks that came */
     unsigned batches;
-    FILE *log;         /* standard error goes here while it is captured */
+    FILE *log; /* standard error goes here while it is captured */
     int saved_stderr;
     char log_text[16384];
 };
@@ -45,9 +45,11 @@ void fixture_use_unix(struct link_fixture *fixture, const char *path);
 void fixture_use_tcp(struct link_fixture *fixture, const char *host, uint16_t port);
 void fixture_link(struct link_fixture *fixture);
 
-/* Gives a command of words, the last followed by NULL, or of `argc` words with sizes; returns the index of its answer. */
+/* Gives a command of words, the last followed by NULL, or of `argc` words with sizes; returns the index of its answer.
+ */
 unsigned fixture_ask(struct link_fixture *fixture, enum redis_kind kind, ...) __attribute__((sentinel));
-unsigned fixture_ask_words(struct link_fixture *fixture, enum redis_kind kind, int argc, const char *const *argv, const size_t *sizes);
+unsigned fixture_ask_words(struct link_fixture *fixture, enum redis_kind kind, int argc, const char *const *argv,
+                           const size_t *sizes);
 
 /* Turns the loop until all commands are answered, or for so many milliseconds. False when the time was over first. */
 bool fixture_wait(struct link_fixture *fixture, unsigned milliseconds);

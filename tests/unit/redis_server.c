@@ -34,8 +34,9 @@ static void run(const struct redis_server *server, pid_t parent)
 {
     char port[8];
     snprintf(port, sizeof port, "%u", (unsigned)server->port);
-    const char *argv[32] = {"redis-server", "--port", port, "--bind", "127.0.0.1", "--unixsocket", server->path, "--dir",
-                            server->directory, "--save", "", "--daemonize", "no"};
+    const char *argv[32] = {
+        "redis-server",    "--port", port, "--bind",      "127.0.0.1", "--unixsocket", server->path, "--dir",
+        server->directory, "--save", "",   "--daemonize", "no"};
     size_t n = 13;
     for (size_t i = 0; server->options[i] != NULL; i++)
         argv[n++] = server->options[i];

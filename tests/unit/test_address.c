@@ -12,11 +12,11 @@
 
 #define PATH_107 \
     "/bcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefg"
-#define NO_HOST \
+#define NO_HOST                                                                                              \
     "the host is neither a numeric address (IPv6 in brackets), nor * for all, nor localhost; names are not " \
     "looked up here"
-#define NO_PORT "there is no port from 1 to 65535; end the address in one, such as :7117"
-#define NO_NUMBER "the port is not a number; give 1 to 65535"
+#define NO_PORT    "there is no port from 1 to 65535; end the address in one, such as :7117"
+#define NO_NUMBER  "the port is not a number; give 1 to 65535"
 #define NO_ADDRESS "this is no address; give HOST:PORT, [IPV6]:PORT, *:PORT or unix:/PATH"
 
 /* As "family host port" or "unix path". */

@@ -22,8 +22,15 @@ static void keys_and_tokens(void **state)
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         assert_false(argument_is_key(keys[i]));
     static const char *const tokens[] = {
-        "", "gt-", KEY, "gt-" KEY, "gt-" KEY ".", "gt-" KEY "-" KEY, "gt-" KEY "." KEY "x",
-        "gt_" KEY "." KEY, "gt-" KEY "x." KEY,
+        "",
+        "gt-",
+        KEY,
+        "gt-" KEY,
+        "gt-" KEY ".",
+        "gt-" KEY "-" KEY,
+        "gt-" KEY "." KEY "x",
+        "gt_" KEY "." KEY,
+        "gt-" KEY "x." KEY,
     };
     for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++)
         assert_false(argument_is_token(tokens[i]));
@@ -36,9 +43,14 @@ static void words(void **state)
         const char *word;
         bool good;
     } cases[] = {
-        {"x", true},         {"gt-" KEY "." KEY, true}, {"-x", true},       {"a/b", true},       {"~", true},
-        {"", false},         {"a b", false},            {"a\nb", false},    {"a\rb", false},     {"a\tb", false},
-        {"\n", false},       {"/etc/token", false},     {"a\x7f", false},   {"a\x1b[m", false},  {"\xc3\xa9", false},
+        {"x", true},         {"gt-" KEY "." KEY, true},
+        {"-x", true},        {"a/b", true},
+        {"~", true},         {"", false},
+        {"a b", false},      {"a\nb", false},
+        {"a\rb", false},     {"a\tb", false},
+        {"\n", false},       {"/etc/token", false},
+        {"a\x7f", false},    {"a\x1b[m", false},
+        {"\xc3\xa9", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error error = {""};

@@ -20,7 +20,8 @@ static struct cache_entry *make_entry(uint64_t hash, unsigned number, const char
 {
     static const char *const scopes[] = {"read:all", "write:all"};
     char key[TOKEN_PART_SIZE + 1];
-    struct token_data data = {.username = username, .type = TOKEN_TYPE_USER, .scopes = scopes, .n_scopes = 2, .created = 1};
+    struct token_data data = {
+        .username = username, .type = TOKEN_TYPE_USER, .scopes = scopes, .n_scopes = 2, .created = 1};
     make_key(key, number);
     memcpy(data.token.key, key, TOKEN_PART_SIZE);
     memset(data.token.secret, 's', TOKEN_PART_SIZE);
@@ -123,7 +124,8 @@ static void test_same_hash_is_not_same_key(void **state)
     cache_free(&cache);
 }
 
-/* Random inserts and removals with hashes that collide, held against a plain array: a gap closed wrongly loses entries. */
+/* Random inserts and removals with hashes that collide, held against a plain array: a gap closed wrongly loses entries.
+ */
 static void test_probing_against_a_plain_array(void **state)
 {
     enum { KEYS = 64, STEPS = 20000 };

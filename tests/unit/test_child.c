@@ -185,9 +185,12 @@ int main(void)
 {
     child_prepare();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(restarts_later_and_later), cmocka_unit_test(runs_to_the_end),
-        cmocka_unit_test(does_not_wait_for_ever),   cmocka_unit_test(inherits_nothing),
-        cmocka_unit_test(keeps_the_descriptors_asked_for), cmocka_unit_test(describes_an_end),
+        cmocka_unit_test(restarts_later_and_later),
+        cmocka_unit_test(runs_to_the_end),
+        cmocka_unit_test(does_not_wait_for_ever),
+        cmocka_unit_test(inherits_nothing),
+        cmocka_unit_test(keeps_the_descriptors_asked_for),
+        cmocka_unit_test(describes_an_end),
         cmocka_unit_test(dies_with_the_master),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

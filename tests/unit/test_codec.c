@@ -16,26 +16,32 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-#define KEY "abcdefghijklmnopqrstuv"
+#define KEY    "abcdefghijklmnopqrstuv"
 #define SECRET "ABCDEFGHIJKLMNOP0189-_"
 
 /* The members of a map, and its parts. */
-#define K_TOKEN "\xa5token"
+#define K_TOKEN    "\xa5token"
 #define K_USERNAME "\xa8username"
-#define K_TYPE "\xaatoken_type"
-#define K_SCOPES "\xa6scopes"
-#define K_CREATED "\xa7" "created"
-#define K_EXPIRES "\xa7" "expires"
+#define K_TYPE     "\xaatoken_type"
+#define K_SCOPES   "\xa6scopes"
+#define K_CREATED \
+    "\xa7"        \
+    "created"
+#define K_EXPIRES \
+    "\xa7"        \
+    "expires"
 #define K_SERVICE "\xa7service"
-#define K_NAME "\xa4name"
-#define K_UID "\xa3uid"
-#define K_GROUPS "\xa6groups"
-#define V_TOKEN "\x92\xb6" KEY "\xb6" SECRET
-#define USERNAME K_USERNAME "\xa1" "a"
-#define TYPE K_TYPE "\xa4user"
-#define SCOPES K_SCOPES "\x90"
+#define K_NAME    "\xa4name"
+#define K_UID     "\xa3uid"
+#define K_GROUPS  "\xa6groups"
+#define V_TOKEN   "\x92\xb6" KEY "\xb6" SECRET
+#define USERNAME      \
+    K_USERNAME "\xa1" \
+               "a"
+#define TYPE    K_TYPE "\xa4user"
+#define SCOPES  K_SCOPES "\x90"
 #define CREATED K_CREATED "\x01"
-#define FIVE K_TOKEN V_TOKEN USERNAME TYPE SCOPES CREATED
+#define FIVE    K_TOKEN V_TOKEN USERNAME TYPE SCOPES CREATED
 
 /* Bytes that may hold a NUL, without the one that ends a literal. */
 #define BYTES(literal) literal, sizeof(literal) - 1
@@ -84,23 +90,38 @@ static void exact_bytes(void **state)
     (void)state;
     static const char *const scopes[] = {"exec:notebook", "read:all"};
     static const struct token_group groups[] = {{"g", 1}, {"h2", 70000}};
-    static const char expected[] =
-        "\x8c" K_TOKEN V_TOKEN
-        K_USERNAME "\xa3" "bot"
-        K_TYPE "\xa8notebook"
-        K_SCOPES "\x92\xad" "exec:notebook" "\xa8" "read:all"
-        K_CREATED "\xce\x65\x53\xf1\x00"
-        K_EXPIRES "\xcf\x00\x00\x00\x3a\xff\xf4\x41\x7f"
-        K_SERVICE "\xa6portal"
-        K_NAME "\xa2\xc3\xa4"
-        "\xa5" "email" "\xa3" "a@b"
-        K_UID "\xcc\xff"
-        "\xa3gid" "\xcd\x01\x00"
-        K_GROUPS "\x92\x82" K_NAME "\xa1g" "\xa2id" "\x01" "\x82" K_NAME "\xa2h2" "\xa2id" "\xce\x00\x01\x11\x70";
+    static const char expected[] = "\x8c" K_TOKEN V_TOKEN K_USERNAME "\xa3"
+                                   "bot" K_TYPE "\xa8notebook" K_SCOPES "\x92\xad"
+                                   "exec:notebook"
+                                   "\xa8"
+                                   "read:all" K_CREATED "\xce\x65\x53\xf1\x00" K_EXPIRES
+                                   "\xcf\x00\x00\x00\x3a\xff\xf4\x41\x7f" K_SERVICE "\xa6portal" K_NAME "\xa2\xc3\xa4"
+                                   "\xa5"
+                                   "email"
+                                   "\xa3"
+                                   "a@b" K_UID "\xcc\xff"
+                                   "\xa3gid"
+                                   "\xcd\x01\x00" K_GROUPS "\x92\x82" K_NAME "\xa1g"
+                                   "\xa2id"
+                                   "\x01"
+                                   "\x82" K_NAME "\xa2h2"
+                                   "\xa2id"
+                                   "\xce\x00\x01\x11\x70";
     struct token_data data = {
-        .username = "bot", .type = TOKEN_TYPE_NOTEBOOK, .scopes = scopes, .n_scopes = 2, .created = 1700000000,
-        .expires = TOKEN_DATA_TIME_MAX, .service = "portal", .name = "\xc3\xa4", .email = "a@b", .uid = 255, .gid = 256,
-        .has_groups = true, .groups = groups, .n_groups = 2,
+        .username = "bot",
+        .type = TOKEN_TYPE_NOTEBOOK,
+        .scopes = scopes,
+        .n_scopes = 2,
+        .created = 1700000000,
+        .expires = TOKEN_DATA_TIME_MAX,
+        .service = "portal",
+        .name = "\xc3\xa4",
+        .email = "a@b",
+        .uid = 255,
+        .gid = 256,
+        .has_groups = true,
+        .groups = groups,
+        .n_groups = 2,
     };
     assert_true(token_parse("gt-" KEY "." SECRET, TOKEN_SIZE, &data.token));
     size_t size;
@@ -168,10 +189,10 @@ static void another_encoders_choices(void **state)
         accepted(cases[i].bytes, cases[i].size, cases[i].json);
 }
 
-#define BEYOND "msgpack: a length or count beyond the end"
+#define BEYOND     "msgpack: a length or count beyond the end"
 #define OTHER_TYPE "msgpack: a type that is not used here"
-#define DEEP "msgpack: nested too deeply"
-#define BEHIND "msgpack: more bytes behind the data"
+#define DEEP       "msgpack: nested too deeply"
+#define BEHIND     "msgpack: more bytes behind the data"
 static void bad_msgpack(void **state)
 {
     (void)state;
@@ -187,10 +208,14 @@ static void bad_msgpack(void **state)
         {BYTES("\xdb\xff\xff\xff\xff"), BEYOND},
         {BYTES("\xdd\xff\xff\xff"), BEYOND},
         {BYTES("\xdc"), BEYOND},
-        {BYTES("\xde\xff\xff" "abc"), BEYOND},
+        {BYTES("\xde\xff\xff"
+               "abc"),
+         BEYOND},
         {BYTES("\x9f"), BEYOND},
         {BYTES("\x81\x01"), BEYOND},
-        {BYTES("\xa5" "abcd"), BEYOND},
+        {BYTES("\xa5"
+               "abcd"),
+         BEYOND},
         {BYTES("\x85" FIVE "\xc0"), BEHIND},
         {BYTES("\x85" FIVE "\x85" FIVE), BEHIND},
         {BYTES("\x00\x00"), BEHIND},
@@ -203,7 +228,9 @@ static void bad_msgpack(void **state)
         {BYTES("\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00"), OTHER_TYPE},
         {BYTES("\xd4\x01x"), OTHER_TYPE},
         {BYTES("\xd6\xff\x00\x00\x00\x00"), OTHER_TYPE},
-        {BYTES("\xd8\x01" "0123456789abcdef"), OTHER_TYPE},
+        {BYTES("\xd8\x01"
+               "0123456789abcdef"),
+         OTHER_TYPE},
         {BYTES("\x85" K_TOKEN V_TOKEN USERNAME TYPE SCOPES K_CREATED "\xca\x3f\x80\x00\x00"), OTHER_TYPE},
         {BYTES("\x91\x91\x91\x91\x91\x91\x91\x90"), "must be an object"},
         {BYTES("\x91\x91\x91\x91\x91\x91\x91\x91\x90"), DEEP},
@@ -433,15 +460,9 @@ static void random_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_bytes),
-        cmocka_unit_test(the_vectors),
-        cmocka_unit_test(another_encoders_choices),
-        cmocka_unit_test(bad_msgpack),
-        cmocka_unit_test(bad_fields),
-        cmocka_unit_test(many_nodes),
-        cmocka_unit_test(nesting_bombs),
-        cmocka_unit_test(cut_everywhere),
-        cmocka_unit_test(altered_everywhere),
+        cmocka_unit_test(exact_bytes),   cmocka_unit_test(the_vectors),    cmocka_unit_test(another_encoders_choices),
+        cmocka_unit_test(bad_msgpack),   cmocka_unit_test(bad_fields),     cmocka_unit_test(many_nodes),
+        cmocka_unit_test(nesting_bombs), cmocka_unit_test(cut_everywhere), cmocka_unit_test(altered_everywhere),
         cmocka_unit_test(random_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

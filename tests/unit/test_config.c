@@ -294,14 +294,9 @@ static void state_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),
-        cmocka_unit_test(every_option),
-        cmocka_unit_test(variables),
-        cmocka_unit_test(redis_variants),
-        cmocka_unit_test(folders),
-        cmocka_unit_test(warnings),
-        cmocka_unit_test(sample_loads),
-        cmocka_unit_test(state_folder),
+        cmocka_unit_test(defaults),       cmocka_unit_test(every_option), cmocka_unit_test(variables),
+        cmocka_unit_test(redis_variants), cmocka_unit_test(folders),      cmocka_unit_test(warnings),
+        cmocka_unit_test(sample_loads),   cmocka_unit_test(state_folder),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -85,9 +85,9 @@ static const struct {
     {"listener a { role = admin }", "1: listener.role: \"admin\" is none of verify|manage; give one of them"},
     {"listener a { max-connections = 0 }", "1: listener.max-connections: \"0\" is out of range; give 1 to 1000000"},
     {"listener \"\" { }", "1: listener: the title is not a name: it has 0 bytes; give 1 to 64"},
-    {"listener \"a b\" { }",
-     "1: listener: the title is not a name: there is a space, a control character or one beyond ASCII in it; leave that "
-     "out"},
+    {"listener \"a b\" { }", "1: listener: the title is not a name: there is a space, a control character or one "
+                             "beyond ASCII in it; leave that "
+                             "out"},
     {"listener { }", "1: missing title for section 'listener'; options read NAME = VALUE, sections NAME { ... } or "
                      "NAME \"TITLE\" { ... }"},
 
@@ -374,12 +374,8 @@ static void random_flips(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_mistake),
-        cmocka_unit_test(bounds),
-        cmocka_unit_test(strange_files),
-        cmocka_unit_test(unreadable_file),
-        cmocka_unit_test(every_cut),
-        cmocka_unit_test(random_flips),
+        cmocka_unit_test(every_mistake),   cmocka_unit_test(bounds),    cmocka_unit_test(strange_files),
+        cmocka_unit_test(unreadable_file), cmocka_unit_test(every_cut), cmocka_unit_test(random_flips),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

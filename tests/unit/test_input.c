@@ -23,12 +23,13 @@ static enum input_result read_any(const char *bytes, size_t size, size_t *used)
     copy = malloc(size > 0 ? size : 1);
     memcpy(copy, bytes, size);
     *used = 0;
-    return size > 0 && bytes[0] == '*' ? resp_read(copy, size, MAX_LINE, &input, used) : line_read(copy, size, MAX_LINE, &input, used);
+    return size > 0 && bytes[0] == '*' ? resp_read(copy, size, MAX_LINE, &input, used)
+                                       : line_read(copy, size, MAX_LINE, &input, used);
 }
 
-#define LONG_8 "12345678"
+#define LONG_8  "12345678"
 #define LONG_64 LONG_8 LONG_8 LONG_8 LONG_8 LONG_8 LONG_8 LONG_8 LONG_8
-#define TAG_32 "abcdefghijklmnopqrstuvwxyz-_0123"
+#define TAG_32  "abcdefghijklmnopqrstuvwxyz-_0123"
 
 static const struct {
     const char *bytes;
@@ -131,10 +132,18 @@ static void test_words(void **state)
         size_t n_words;
         const char *last;
     } lines[] = {
-        {"GET a\n", false, true, 2, "a"},     {"GET\n", false, true, 1, "GET"},   {"CHECK a b c\n", false, true, 4, "c"},
-        {"GET  a\n", false, false, 0, NULL},  {" GET a\n", false, false, 0, NULL}, {"GET a \n", false, false, 0, NULL},
-        {"STORE {} \n", true, true, 2, "{} "}, {"STORE  {}\n", true, true, 2, " {}"}, {"STORE a b  c\n", true, true, 2, "a b  c"},
-        {"STORE \n", true, false, 0, NULL},   {"#t GET a\n", false, true, 2, "a"}, {"#t  GET a\n", false, false, 0, NULL},
+        {"GET a\n", false, true, 2, "a"},
+        {"GET\n", false, true, 1, "GET"},
+        {"CHECK a b c\n", false, true, 4, "c"},
+        {"GET  a\n", false, false, 0, NULL},
+        {" GET a\n", false, false, 0, NULL},
+        {"GET a \n", false, false, 0, NULL},
+        {"STORE {} \n", true, true, 2, "{} "},
+        {"STORE  {}\n", true, true, 2, " {}"},
+        {"STORE a b  c\n", true, true, 2, "a b  c"},
+        {"STORE \n", true, false, 0, NULL},
+        {"#t GET a\n", false, true, 2, "a"},
+        {"#t  GET a\n", false, false, 0, NULL},
     };
     (void)state;
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {

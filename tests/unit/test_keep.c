@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The rules that keep the cache true, one case each, on the real keep, store, cache and vault. Only the Redis link is played
- * by this file: it notes each command and answers when a case says so, so that every order of events can be had. Two keeps
- * share one memory, as two workers do. */
+/* The rules that keep the cache true, one case each, on the real keep, store, cache and vault. Only the Redis link is
+ * played by this file: it notes each command and answers when a case says so, so that every order of events can be had.
+ * Two keeps share one memory, as two workers do. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "keep/codec.h"
@@ -18,8 +18,8 @@
 
 #include <cmocka.h>
 
-#define KEY "abcdefghijklmnopqrstuv"
-#define SECRET "ABCDEFGHIJKLMNOPQRSTUV"
+#define KEY          "abcdefghijklmnopqrstuv"
+#define SECRET       "ABCDEFGHIJKLMNOPQRSTUV"
 #define OTHER_SECRET "ABCDEFGHIJKLMNOPQRSTUW"
 
 /* The link as played here. */
@@ -58,8 +58,8 @@ uint64_t redis_link_losses(const struct redis_link *link)
     return losses;
 }
 
-void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument, int argc,
-                        const char *const *argv, const size_t *argv_sizes)
+void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument,
+                        int argc, const char *const *argv, const size_t *argv_sizes)
 {
     (void)link, (void)argc;
     assert_true(n_sent < sizeof sent / sizeof *sent);
@@ -133,7 +133,8 @@ static void on_get(void *argument, enum keep_result result, const struct cache_e
     heard->result = result;
     heard->generation = generation();
     if (entry != NULL)
-        snprintf(heard->username, sizeof heard->username, "%.*s", (int)entry->username_size, cache_entry_username(entry));
+        snprintf(heard->username, sizeof heard->username, "%.*s", (int)entry->username_size,
+                 cache_entry_username(entry));
 }
 
 static void on_change(void *argument, enum keep_result result)
@@ -158,8 +159,8 @@ static void seal_value(const char *username)
     struct error error;
     char json[256];
     size_t plain_size;
-    snprintf(json, sizeof json, "{\"token\":\"gt-%s.%s\",\"username\":\"%s\",\"token_type\":\"user\",\"scopes\":[]}", KEY, SECRET,
-             username);
+    snprintf(json, sizeof json, "{\"token\":\"gt-%s.%s\",\"username\":\"%s\",\"token_type\":\"user\",\"scopes\":[]}",
+             KEY, SECRET, username);
     struct token_data *data = token_data_from_json(json, strlen(json), TOKEN_DATA_WITH_TOKEN, clock_wall(), &error);
     assert_non_null(data);
     unsigned char *plain = codec_encode(data, &plain_size);
@@ -288,7 +289,9 @@ static void test_rule_2_counter_moves_between_redis_and_client(void **state)
     warm(the.first);
     uint64_t before = generation();
     keep_delete(the.second, KEY, on_change, &change);
-    assert_int_equal(generation(), before); /* not before Redis has answered: a look-up now would keep the new number for the old data */
+    assert_int_equal(
+        generation(),
+        before); /* not before Redis has answered: a look-up now would keep the new number for the old data */
     reply_integer(n_sent - 1, 1);
     assert_int_equal(change.generation, before + 1); /* moved when the client heard */
     assert_asks(the.first);
@@ -322,7 +325,8 @@ static void test_rule_3_no_joining_of_an_older_get(void **state)
 
 static void test_rule_4_counter_moves_on_every_outcome(void **state)
 {
-    static const enum keep_result expected[] = {KEEP_DONE, KEEP_INVALID, KEEP_UNAVAILABLE, KEEP_UNAVAILABLE, KEEP_UNCERTAIN};
+    static const enum keep_result expected[] = {KEEP_DONE, KEEP_INVALID, KEEP_UNAVAILABLE, KEEP_UNAVAILABLE,
+                                                KEEP_UNCERTAIN};
     const redisReply error = {.type = REDIS_REPLY_ERROR, .str = (char[]){"LOADING it"}, .len = 10};
     (void)state;
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
@@ -426,7 +430,8 @@ static void test_expiry_is_looked_at_on_every_hit(void **state)
     char json[256];
     (void)state;
     int64_t now = clock_wall();
-    snprintf(json, sizeof json, "{\"token\":\"gt-%s.%s\",\"username\":\"bob\",\"token_type\":\"user\",\"scopes\":[],\"expires\":%lld}",
+    snprintf(json, sizeof json,
+             "{\"token\":\"gt-%s.%s\",\"username\":\"bob\",\"token_type\":\"user\",\"scopes\":[],\"expires\":%lld}",
              KEY, SECRET, (long long)now + 10);
     struct token_data *data = token_data_from_json(json, strlen(json), TOKEN_DATA_WITH_TOKEN, now, &error);
     unsigned char *plain = codec_encode(data, &plain_size);

@@ -22,7 +22,8 @@ static void lines_are_keys(void **state)
         assert_int_equal(strlen(line), KEYGEN_LINE_SIZE);
         assert_int_equal(line[KEYGEN_LINE_SIZE - 1], '=');
         assert_int_equal(sodium_base642bin(key, sizeof key, line, KEYGEN_LINE_SIZE, NULL, &size, NULL,
-                                           sodium_base64_VARIANT_ORIGINAL), 0);
+                                           sodium_base64_VARIANT_ORIGINAL),
+                         0);
         assert_int_equal(size, 32);
         assert_string_not_equal(line, before);
         strcpy(before, line);

@@ -129,11 +129,8 @@ static void binds_each_family(void **state)
         int family;
         bool ip4, ip6;
     } rows[] = {
-        {"127.0.0.1:", AF_INET, true, false},
-        {"[::1]:", AF_INET6, false, true},
-        {"[::]:", AF_INET6, false, true},
-        {"*:", AF_INET6, true, true},
-        {"0.0.0.0:", AF_INET, true, false},
+        {"127.0.0.1:", AF_INET, true, false}, {"[::1]:", AF_INET6, false, true},  {"[::]:", AF_INET6, false, true},
+        {"*:", AF_INET6, true, true},         {"0.0.0.0:", AF_INET, true, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct config config = {0};
@@ -261,7 +258,8 @@ static void checks_a_folder(void **state)
 {
     (void)state;
     struct error error;
-    const struct config_listener good = at(address_at(0, "unix:", folder, "/s")), bad = at(address_at(1, "unix:", folder, "/none/s"));
+    const struct config_listener good = at(address_at(0, "unix:", folder, "/s")),
+                                 bad = at(address_at(1, "unix:", folder, "/none/s"));
     assert_int_equal(listener_check(&good, &error), LISTENER_OK);
     assert_int_equal(access(listener_path(&good), F_OK), -1);
     assert_int_equal(listener_check(&bad, &error), LISTENER_FAILED);

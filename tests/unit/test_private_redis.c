@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The private Redis, with a real redis-server: its settings, one owner a folder, and what happens when either side dies. */
+/* The private Redis, with a real redis-server: its settings, one owner a folder, and what happens when either side
+ * dies. */
 #include "master/private_redis.h"
 
 #include "base/clock.h"
@@ -96,7 +97,8 @@ static void runs_as_configured(void **state)
 {
     (void)state;
     static const char *const settings[][2] = {
-        {"port", "0"}, {"appendonly", "yes"}, {"appendfsync", "always"}, {"save", ""}, {"unixsocketperm", "600"}, {"dir", folder},
+        {"port", "0"}, {"appendonly", "yes"},     {"appendfsync", "always"},
+        {"save", ""},  {"unixsocketperm", "600"}, {"dir", folder},
     };
     struct error error;
     struct stat file;

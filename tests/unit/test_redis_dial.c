@@ -145,7 +145,8 @@ static void gives_up_when_nobody_answers(void **state)
 {
     struct world *world = *state;
     int listener = listen_on(AF_INET, &world->config.port), fillers[3];
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(world->config.port)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(world->config.port)};
     for (size_t i = 0; i < 3; i++) {
         fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         (void)connect(fillers[i], (struct sockaddr *)&address, sizeof address);

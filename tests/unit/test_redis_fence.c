@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The fence between workers: what one lost on its way to Redis is ended before another sends a change. The first worker's
- * connections go through a relay that can hold back what was sent on one and refuse to make another. */
+/* The fence between workers: what one lost on its way to Redis is ended before another sends a change. The first
+ * worker's connections go through a relay that can hold back what was sent on one and refuse to make another. */
 #include "link_fixture.h"
 #include "redis_server.h"
 
@@ -388,7 +388,8 @@ static void sends_nothing_without_the_fence(void **state)
     bool answered = fixture_wait(b, 2000);
     const char *log = fixture_log_end(b);
     assert_true(answered);
-    assert_non_null(strstr(log, "connection lost: CLIENT KILL was answered with NOPERM; look at the Redis user \"default\""));
+    assert_non_null(
+        strstr(log, "connection lost: CLIENT KILL was answered with NOPERM; look at the Redis user \"default\""));
     assert_int_equal(b->answers[refused].outcome, REDIS_UNAVAILABLE);
     assert_int_equal(b->answers[behind].outcome, REDIS_UNAVAILABLE);
     beside(world->beside, NULL, "ACL SETUSER default +@all");

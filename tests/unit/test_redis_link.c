@@ -264,8 +264,8 @@ static void commands_survive_a_connection_that_ended(void **state)
     redisFree(beside);
 }
 
-/* The fence. A stopped Redis holds a SET that nobody knows the end of; once it goes on and a DEL is answered, the SET must
- * not be applied any more. */
+/* The fence. A stopped Redis holds a SET that nobody knows the end of; once it goes on and a DEL is answered, the SET
+ * must not be applied any more. */
 static void ends_the_connection_that_holds_a_change(void **state)
 {
     struct world *world = *state;
@@ -304,9 +304,9 @@ static void ends_the_connection_that_holds_a_change(void **state)
     assert_int_equal(fixture_metric(fixture, METRIC_REDIS_TIMEOUTS), 3);
 }
 
-/* The same with a Redis that is only slow: what it has not read yet of the old connection would be applied after what was
- * acknowledged on the new one. A SET stands behind slow commands; replies are off, for a reply to a closed socket would end
- * the old connection by itself. */
+/* The same with a Redis that is only slow: what it has not read yet of the old connection would be applied after what
+ * was acknowledged on the new one. A SET stands behind slow commands; replies are off, for a reply to a closed socket
+ * would end the old connection by itself. */
 static void ends_the_connection_before_later_changes(void **state)
 {
     struct world *world = *state;

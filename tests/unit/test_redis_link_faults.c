@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The link against a Redis that this file plays on the same loop: hostile replies, losses at chosen moments, and what is said
- * in which order. */
+/* The link against a Redis that this file plays on the same loop: hostile replies, losses at chosen moments, and what
+ * is said in which order. */
 #include "keep/redis_reader.h"
 #include "link_fixture.h"
 
@@ -37,9 +37,9 @@ struct fake {
     /* What the case wants. */
     void (*handle)(struct peer *peer, const redisReply *command); /* what is no handshake */
     const char *refused, *refusal; /* a handshake's second, or first, word and what it is answered */
-    const char *list;    /* more lines of CLIENT LIST */
-    unsigned long id;    /* of the next connection */
-    bool mute;           /* never answers a handshake */
+    const char *list;              /* more lines of CLIENT LIST */
+    unsigned long id;              /* of the next connection */
+    bool mute;                     /* never answers a handshake */
     /* What was seen. */
     unsigned gets, sets;
     char killed[32]; /* the last id that was to be ended */
@@ -70,7 +70,8 @@ static bool word_is(const redisReply *command, size_t i, const char *word)
 static void client_list(struct peer *peer)
 {
     char lines[512], reply[600];
-    snprintf(lines, sizeof lines, "id=%lu addr=unix:0 name=tokenkeep-test-0 db=0\n%s", peer->fake->id, peer->fake->list);
+    snprintf(lines, sizeof lines, "id=%lu addr=unix:0 name=tokenkeep-test-0 db=0\n%s", peer->fake->id,
+             peer->fake->list);
     snprintf(reply, sizeof reply, "$%zu\r\n%s\r\n", strlen(lines), lines);
     peer_say(peer, reply);
 }
@@ -206,8 +207,17 @@ static void answer_hostile_first(struct peer *peer, const redisReply *command)
 static void survives_hostile_replies(void **state)
 {
     static const char *const replies[] = {
-        "*2147483647\r\n", "$2147483647\r\n", "$-5\r\n", "*-7\r\n", "evil\r\n", "\r\n", "%1\r\n+evil\r\n+b\r\n", ">1\r\n+evil\r\n",
-        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", ":evil\r\n", "$4\r\nevilevil\r\n",
+        "*2147483647\r\n",
+        "$2147483647\r\n",
+        "$-5\r\n",
+        "*-7\r\n",
+        "evil\r\n",
+        "\r\n",
+        "%1\r\n+evil\r\n+b\r\n",
+        ">1\r\n+evil\r\n",
+        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
+        ":evil\r\n",
+        "$4\r\nevilevil\r\n",
     };
     (void)state;
     for (size_t i = 0; i < sizeof replies / sizeof *replies; i++) {
@@ -620,7 +630,8 @@ static void fences_before_it_tells_and_sends(void **state)
     assert_int_equal(fixture_metric(fixture, METRIC_REDIS_UNCERTAIN), 1);
 }
 
-/* Where Redis cannot be reached the change is told at once, and the old connection is ended in the handshake that succeeds. */
+/* Where Redis cannot be reached the change is told at once, and the old connection is ended in the handshake that
+ * succeeds. */
 static void fences_later_when_redis_is_away(void **state)
 {
     struct fake *fake = *state;

@@ -18,14 +18,10 @@ static size_t render(const redisReply *reply, char *out, size_t size)
     switch (reply->type) {
     case REDIS_REPLY_STRING:
         return (size_t)snprintf(out, size, "\"%.*s\"", reply->len > 40 ? 40 : (int)reply->len, reply->str);
-    case REDIS_REPLY_STATUS:
-        return (size_t)snprintf(out, size, "+%s", reply->str);
-    case REDIS_REPLY_ERROR:
-        return (size_t)snprintf(out, size, "-%s", reply->str);
-    case REDIS_REPLY_INTEGER:
-        return (size_t)snprintf(out, size, "%lld", reply->integer);
-    case REDIS_REPLY_NIL:
-        return (size_t)snprintf(out, size, "nil");
+    case REDIS_REPLY_STATUS: return (size_t)snprintf(out, size, "+%s", reply->str);
+    case REDIS_REPLY_ERROR: return (size_t)snprintf(out, size, "-%s", reply->str);
+    case REDIS_REPLY_INTEGER: return (size_t)snprintf(out, size, "%lld", reply->integer);
+    case REDIS_REPLY_NIL: return (size_t)snprintf(out, size, "nil");
     default:
         n += (size_t)snprintf(out, size, "[");
         for (size_t i = 0; i < reply->elements; i++) {
@@ -37,7 +33,8 @@ static size_t render(const redisReply *reply, char *out, size_t size)
     }
 }
 
-/* Gives the reader `data` in pieces of `piece` bytes, and writes all replies, each with a ';' behind it; "broken" ends them. */
+/* Gives the reader `data` in pieces of `piece` bytes, and writes all replies, each with a ';' behind it; "broken" ends
+ * them. */
 static void read_in_pieces(const char *data, size_t size, size_t piece, char *out, size_t out_size)
 {
     struct redis_reader *reader = redis_reader_new();

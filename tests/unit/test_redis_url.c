@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #define LONG_96 "/bcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdef"
-#define PASSWORD \
+#define PASSWORD                                                                                                    \
     "there is a password in the URL, where others may see it; give the user in redis.username and the password in " \
     "a file of its own, redis.password-file"
 

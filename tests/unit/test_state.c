@@ -62,7 +62,8 @@ static void makes_a_keyring_once(void **state)
     assert_int_equal(file.st_mode, S_IFREG | 0600);
     assert_int_equal(read_all(keyring, first, sizeof first), 45);
     assert_int_equal(first[44], '\n');
-    assert_int_equal(sodium_base642bin(key, sizeof key, first, 44, NULL, &size, NULL, sodium_base64_VARIANT_ORIGINAL), 0);
+    assert_int_equal(sodium_base642bin(key, sizeof key, first, 44, NULL, &size, NULL, sodium_base64_VARIANT_ORIGINAL),
+                     0);
     assert_int_equal(size, 32);
     assert_int_equal(state_keyring_ready(keyring, folder, &error), 0);
     read_all(keyring, second, sizeof second);

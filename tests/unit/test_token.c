@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#define KEY "abcdefghijklmnopqrstuv"
+#define KEY    "abcdefghijklmnopqrstuv"
 #define SECRET "ABCDEFGHIJKLMNOP0189-_"
 
 static void accepts_a_token(void **state)
@@ -40,9 +40,13 @@ static void refuses_what_is_none(void **state)
         "gt_" KEY "." SECRET,
         "xt-" KEY "." SECRET,
         "gt-" KEY "-" SECRET,
-        "gt-" KEY "x." "ABCDEFGHIJKLMNOP0189-",
-        "gt-" "abcdefghijklmnopqrstu" "." SECRET "x",
-        "gt-" KEY "." "ABCDEFGHIJKLMNOP0189-",
+        "gt-" KEY "x."
+        "ABCDEFGHIJKLMNOP0189-",
+        "gt-"
+        "abcdefghijklmnopqrstu"
+        "." SECRET "x",
+        "gt-" KEY "."
+        "ABCDEFGHIJKLMNOP0189-",
         KEY "." SECRET,
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {

@@ -14,14 +14,14 @@
 
 #include <cmocka.h>
 
-#define KEY "abcdefghijklmnopqrstuv"
+#define KEY    "abcdefghijklmnopqrstuv"
 #define SECRET "ABCDEFGHIJKLMNOP0189-_"
-#define TOKEN "\"token\":\"gt-" KEY "." SECRET "\""
-#define REST "\"username\":\"u\",\"token_type\":\"user\",\"scopes\":[]"
-#define OUT TOKEN "," REST
-#define NOW INT64_C(1700000000)
-#define S16 "0123456789abcdef"
-#define S64 S16 S16 S16 S16
+#define TOKEN  "\"token\":\"gt-" KEY "." SECRET "\""
+#define REST   "\"username\":\"u\",\"token_type\":\"user\",\"scopes\":[]"
+#define OUT    TOKEN "," REST
+#define NOW    INT64_C(1700000000)
+#define S16    "0123456789abcdef"
+#define S64    S16 S16 S16 S16
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -104,12 +104,11 @@ static void accepts(void **state)
 }
 
 /* Values of one required field, the others being there; NULL in place of an error: accepted. */
-#define USERNAME \
-    "username: must be 1 to 64 lower-case letters, digits and single inner hyphens, with a letter"
-#define TYPE "token_type: must be session, user, notebook, internal, service or oidc"
-#define SCOPE(i) "scopes[" #i "]: must be one or more of A-Z a-z 0-9 : . _ -"
+#define USERNAME   "username: must be 1 to 64 lower-case letters, digits and single inner hyphens, with a letter"
+#define TYPE       "token_type: must be session, user, notebook, internal, service or oidc"
+#define SCOPE(i)   "scopes[" #i "]: must be one or more of A-Z a-z 0-9 : . _ -"
 #define TOKEN_RULE "token: must be gt-KEY.SECRET, each 22 characters of A-Z a-z 0-9 - _, or an object of the two"
-#define PART_RULE "must be 22 characters of A-Z a-z 0-9 - _"
+#define PART_RULE  "must be 22 characters of A-Z a-z 0-9 - _"
 static void required_fields(void **state)
 {
     (void)state;
@@ -224,10 +223,10 @@ static void required_fields_left_out(void **state)
 }
 
 /* What may not be given, behind the required fields. */
-#define CREATED "created: must be an integer from 0 to 253402300799"
-#define EXPIRES "expires: must be an integer from 1 to 253402300799"
+#define CREATED   "created: must be an integer from 0 to 253402300799"
+#define EXPIRES   "expires: must be an integer from 1 to 253402300799"
 #define ID(field) field ": must be an integer from 1 to 9223372036854775807"
-#define GROUP(i) "groups[" #i "].name: must be of A-Z a-z 0-9 . _ -, start with a letter or digit, and have a letter"
+#define GROUP(i)  "groups[" #i "].name: must be of A-Z a-z 0-9 . _ -, start with a letter or digit, and have a letter"
 static void refuses(void **state)
 {
     (void)state;
@@ -533,7 +532,8 @@ static void escapes_as_written(void **state)
     accepted(NAMED("\x7f\xc2\x80\xc2\x9f\xc2\xa0\xc3\x80<>&'"), NAMED("\\u007f\\u0080\\u009f\xc2\xa0\xc3\x80<>&'"));
 }
 
-#define FULL "{" TOKEN ",\"username\":\"some-user\",\"token_type\":\"user\",\"scopes\":[\"a\",\"b:c\"],\"created\":1," \
+#define FULL                                                                                                  \
+    "{" TOKEN ",\"username\":\"some-user\",\"token_type\":\"user\",\"scopes\":[\"a\",\"b:c\"],\"created\":1," \
     "\"expires\":1800000000,\"service\":\"s\",\"name\":\"N \xc3\xa4\",\"email\":\"e@f\",\"uid\":1,\"gid\":2," \
     "\"groups\":[{\"name\":\"g\",\"id\":3}]}"
 
@@ -592,18 +592,19 @@ static void checks(void **state)
     struct token_data good = {.username = "u", .type = TOKEN_TYPE_USER, .scopes = good_scopes, .n_scopes = 2};
     assert_true(token_parse("gt-" KEY "." SECRET, TOKEN_SIZE, &good.token));
     assert_true(token_data_check(&good, NULL));
-#define BAD(field, value, expected) do { \
-        struct token_data bad = good; \
-        struct error error = {""}; \
-        bad.field = value; \
+#define BAD(field, value, expected)                   \
+    do {                                              \
+        struct token_data bad = good;                 \
+        struct error error = {""};                    \
+        bad.field = value;                            \
         assert_false(token_data_check(&bad, &error)); \
-        assert_string_equal(error.text, expected); \
+        assert_string_equal(error.text, expected);    \
     } while (0)
     BAD(token.key[21], '=', "token: key and secret must be 22 characters of A-Z a-z 0-9 - _ each");
     BAD(token.secret[0], '\0', "token: key and secret must be 22 characters of A-Z a-z 0-9 - _ each");
     BAD(username, NULL, USERNAME);
     BAD(type, (enum token_type)6, TYPE);
-    BAD(type, (enum token_type)-1, TYPE);
+    BAD(type, (enum token_type) - 1, TYPE);
     BAD(scopes, bad_scopes, SCOPE(1));
     BAD(n_scopes, 1001, "scopes: must be at most 1000");
     BAD(n_groups, 501, "groups: must be at most 500");

@@ -235,14 +235,16 @@ static void opens_the_vectors(void **state)
         unsigned char *sealed = from_hex(vector->sealed, &sealed_size), *plain = from_hex(vector->plain, &plain_size);
         unsigned char *opened = malloc(sealed_size - VAULT_OVERHEAD);
         unsigned char *within = sealed + VAULT_HEADER_SIZE + VAULT_NONCE_SIZE;
-        assert_int_equal(vault_open(vault, vector->redis_key, strlen(vector->redis_key), sealed, sealed_size, opened,
-                                    &opened_size), VAULT_OK);
+        assert_int_equal(
+            vault_open(vault, vector->redis_key, strlen(vector->redis_key), sealed, sealed_size, opened, &opened_size),
+            VAULT_OK);
         assert_int_equal(opened_size, plain_size);
         assert_memory_equal(opened, plain, plain_size);
         /* Once more, in place. */
         opened_size = 0;
-        assert_int_equal(vault_open(vault, vector->redis_key, strlen(vector->redis_key), sealed, sealed_size, within,
-                                    &opened_size), VAULT_OK);
+        assert_int_equal(
+            vault_open(vault, vector->redis_key, strlen(vector->redis_key), sealed, sealed_size, within, &opened_size),
+            VAULT_OK);
         assert_int_equal(opened_size, plain_size);
         assert_memory_equal(within, plain, plain_size);
 
@@ -306,8 +308,13 @@ static void names(void **state)
     (void)state;
     struct vault *vault = vault_of(LINE_A);
     static const char *const others[] = {
-        "token:bbcdefghijklmnopqrstuv", "token:abcdefghijklmnopqrstuw", "token:abcdefghijklmnopqrstu",
-        "token:abcdefghijklmnopqrstuvw", "other:abcdefghijklmnopqrstuv", "abcdefghijklmnopqrstuv", "",
+        "token:bbcdefghijklmnopqrstuv",
+        "token:abcdefghijklmnopqrstuw",
+        "token:abcdefghijklmnopqrstu",
+        "token:abcdefghijklmnopqrstuvw",
+        "other:abcdefghijklmnopqrstuv",
+        "abcdefghijklmnopqrstuv",
+        "",
     };
     size_t size;
     unsigned char *sealed = from_hex(vectors[0].sealed, &size);

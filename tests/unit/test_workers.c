@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of workers, with a worker of the test's own in place of the real one: who is restarted, killed and replaced. */
+/* The table of workers, with a worker of the test's own in place of the real one: who is restarted, killed and
+ * replaced. */
 #include "master/workers.h"
 
 #include "base/clock.h"
@@ -126,7 +127,8 @@ static void starts_and_stops(void **state)
     assert_false(workers_ended(workers, pids[0], 0));
 }
 
-/* What the dead one held is forgotten, its connection to Redis is to be ended, and what everybody cached is outdated. */
+/* What the dead one held is forgotten, its connection to Redis is to be ended, and what everybody cached is outdated.
+ */
 static void restarts_the_dead(void **state)
 {
     (void)state;

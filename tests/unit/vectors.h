@@ -18,8 +18,7 @@ struct vector {
 };
 
 static const struct vector vectors[] = {
-    {"the least there can be",
-     "token:abcdefghijklmnopqrstuv",
+    {"the least there can be", "token:abcdefghijklmnopqrstuv",
      "01c7f481f2c1660d1b404142434445464748494a4b4c4d4e4f5051525354555657519c711fbb8517843995e5ddcbf903"
      "f5fad3c7af7f343df51a408f367d71552657bb412a10d4c358b6f8bf00479495a1ab5a45d142da1ce9c5997a9a72df29"
      "f53b818c1d7fd62b97f17ac09a7b0af99c85ae69458e4e071820c67404620641404701d2adb85a7e9f0504738e9f737a"
@@ -30,8 +29,7 @@ static const struct vector vectors[] = {
      "{\"token\":\"gt-abcdefghijklmnopqrstuv.ABCDEFGHIJKLMNOP0189-_\",\"username\":\"a\",\"token_type\":\"session"
      "\",\"scopes\":[],\"created\":0}",
      true},
-    {"every field",
-     "prod/tokens:0123456789_-zyxwvutsrq",
+    {"every field", "prod/tokens:0123456789_-zyxwvutsrq",
      "01be80cb51a0ff2ced808182838485868788898a8b8c8d8e8f90919293949596978b105085e75482d3ae1f1d037e59be"
      "cfa003ea7fe1c1be20ef8c34b0bfb5d630e36eb138ebf28b97b6b833098ef44db456d8dce6bdc519ef445d5d2531bbec"
      "384878859afe572faac71a925650e1bedacdf37e708c66f78be9179b52153d81c08799b87e6179ec679db5624e58c86c"
@@ -53,8 +51,7 @@ static const struct vector vectors[] = {
      "9223372036854775807,\"gid\":4294967296,\"groups\":[{\"name\":\"some-user-1\",\"id\":1000},{\"name\":\"7_up.x\""
      ",\"id\":1}]}",
      true},
-    {"text beyond ASCII, and an empty list of groups",
-     "token:0123456789_-zyxwvutsrq",
+    {"text beyond ASCII, and an empty list of groups", "token:0123456789_-zyxwvutsrq",
      "01c7f481f2c1660d1b0000000000000000000000000000000000000000000000001da3f8a887ed8b8ba0be4e0bdf220b"
      "dc0b8494cc57ea3473bc9be029a4946b8727c823fc7c041db896b5e4981e43dd837972ec8082ff507f8346193d4a79e6"
      "fb112b1365e8ee67d913ab97f2e98e6fda38526ee148195b96bebae760d167320acd27328d88a031cf7cdc886bd55863"
@@ -68,8 +65,7 @@ static const struct vector vectors[] = {
      "\"scopes\":[\"z\"],\"created\":1,\"name\":\"Zo\303\253 \342\230\203 \360\237\230\200 \\\"q\\\\\\\" \\u000a \\u"
      "007f \\u0085 \302\240\",\"email\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"groups\":[]}",
      true},
-    {"another encoder's choices: wide integers, long headers, nulls, another order",
-     "token:abcdefghijklmnopqrstuv",
+    {"another encoder's choices: wide integers, long headers, nulls, another order", "token:abcdefghijklmnopqrstuv",
      "01c7f481f2c1660d1bfffffffffffffffffffffffffffffffffffffffffffffffffea6a3ea62df2b348d5329ac4f0f71"
      "09e158773a3059236ea55cf5440e986830daf09de4d32cb74a5ef32e815bdbb8279a541c9d0f51eea578fb31345ad336"
      "52b5e8a91e7b8851e50910552958218d7a80d5561d8fdf13c757c0b5e7b74b1c27994f49ef7f8abd23abc408f206abb3"
