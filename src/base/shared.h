@@ -73,8 +73,8 @@ void shared_slot_own(struct shared_slot *slot);
  * false.) */
 bool shared_slot_orphaned(const struct shared_slot *slot);
 
-/* One more than the highest slot in use, at most SHARED_SLOTS whatever a child wrote there: where loops over slots end.
- */
+/* One more than the highest slot in use, at most SHARED_SLOTS whatever a child wrote there: where loops over slots
+ * end. */
 uint32_t shared_slots_used(const struct shared *shared);
 
 /* Connections held on listener `listener` by all children. */

@@ -51,8 +51,8 @@ bool cache_entry_has_scope(const struct cache_entry *entry, const char *scope, s
  * when there is no memory. */
 struct cache *cache_new(size_t max_bytes, size_t max_entries) __attribute__((warn_unused_result));
 
-/* The entry of a key, now the most recently used, or NULL. It stays the cache's; any change of the cache may free it.
- */
+/* The entry of a key, now the most recently used, or NULL. It stays the cache's; any change of the cache may free
+ * it. */
 const struct cache_entry *cache_lookup(struct cache *cache, uint64_t hash, const char key[TOKEN_PART_SIZE]);
 
 /* Takes the entry, in place of one of the same key, and lets go of others until it fits; returns how many were let go.

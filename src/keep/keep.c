@@ -247,8 +247,8 @@ static enum keep_result waiter_result(struct keep *keep, const struct waiter *wa
     return KEEP_UNAVAILABLE;
 }
 
-/* What a flight brought, as an entry that need not go into a cache; NULL when it brought neither data nor Redis' nil.
- */
+/* What a flight brought, as an entry that need not go into a cache; NULL when it brought neither data nor Redis'
+ * nil. */
 static struct cache_entry *flight_entry(const struct flight *flight, enum store_result result,
                                         const struct token_data *data)
 {

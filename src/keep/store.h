@@ -41,8 +41,8 @@ struct store *store_new(struct redis_link *link, const struct vault *vault, cons
 /* Frees and sets to NULL; a NULL *store is left alone. No callback may be outstanding unless the link is gone too. */
 void store_free(struct store **store);
 
-/* The link, and the name of a key in Redis: prefix and key, of *size bytes, in a buffer that the next call overwrites.
- */
+/* The link, and the name of a key in Redis: prefix and key, of *size bytes, in a buffer that the next call
+ * overwrites. */
 struct redis_link *store_link(const struct store *store);
 const char *store_name(struct store *store, const char key[TOKEN_PART_SIZE], size_t *size);
 const char *store_prefix(const struct store *store);
@@ -54,8 +54,8 @@ typedef void store_change_callback(void *argument, enum store_result result);
 /* Reads the data of a key. Logs what is wrong with a value, see notices.h. */
 void store_read(struct store *store, const char key[TOKEN_PART_SIZE], store_read_callback *callback, void *argument);
 
-/* Stores the data under its key, to live until it expires. With `replace` false an existing one is left: STORE_NOTHING.
- */
+/* Stores the data under its key, to live until it expires. With `replace` false an existing one is left:
+ * STORE_NOTHING. */
 void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback,
                  void *argument);
 

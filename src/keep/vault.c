@@ -85,8 +85,8 @@ static int keyring_open(const char *path, struct error *error)
     return -1;
 }
 
-/* Reads all of the file into `text`, which has room for KEYRING_SIZE_MAX + 1 bytes. -1, with `error` set, on failure.
- */
+/* Reads all of the file into `text`, which has room for KEYRING_SIZE_MAX + 1 bytes. -1, with `error` set, on
+ * failure. */
 static ssize_t keyring_read(const char *path, char *text, struct error *error)
 {
     int fd = keyring_open(path, error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The vault seals and opens stored values with the keys of a keyring; tokenkeepd(8), "STORED VALUES", has the format.
- */
+/* The vault seals and opens stored values with the keys of a keyring; tokenkeepd(8), "STORED VALUES", has the
+ * format. */
 #ifndef TK_KEEP_VAULT_H
 #define TK_KEEP_VAULT_H
 
@@ -30,8 +30,8 @@ struct vault;
 
 /* Reads a keyring file into locked memory: a key a line in padded standard base64, `#` comments, empty lines. Refused:
  * a file that others can read or its group can write (checked on the open descriptor), no key, a bad line, two keys of
- * one id. NULL on failure; `error` names file, line and reason, never the line's content. The caller frees the result.
- */
+ * one id. NULL on failure; `error` names file, line and reason, never the line's content. The caller frees the
+ * result. */
 struct vault *vault_open_keyring(const char *path, struct error *error) __attribute__((warn_unused_result));
 
 /* The number of keys, at least 1. */

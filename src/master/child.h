@@ -34,8 +34,8 @@ int child_run(const char *name, int (*body)(const void *argument), const void *a
     __attribute__((warn_unused_result));
 
 /* How long to wait before a child that lived for `lived` nanoseconds starts again: not at all when it lived for a
- * second, else 0.1 s, doubling from one such death to the next up to 5 s. `previous` is the delay before, 0 at first.
- */
+ * second, else 0.1 s, doubling from one such death to the next up to 5 s. `previous` is the delay before, 0 at
+ * first. */
 int64_t child_restart_delay(int64_t previous, int64_t lived);
 
 /* Says how a child ended, from its wait status: "was killed by signal 9 (Killed)". `text` has CHILD_TEXT_SIZE bytes;

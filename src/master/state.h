@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Folders that the master keeps for others: the one that `--state` names, with its keyring, and a private Redis' own.
- */
+/* Folders that the master keeps for others: the one that `--state` names, with its keyring, and a private Redis'
+ * own. */
 #ifndef TK_MASTER_STATE_H
 #define TK_MASTER_STATE_H
 

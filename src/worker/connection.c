@@ -344,11 +344,9 @@ void connection_settle(struct connection *connection)
     if (connection->state == CONNECTION_OPEN || connection->state == CONNECTION_FINISHING)
         advance(connection);
     bool answered_all = connection->unanswered == 0 && buffer_size(&connection->out) == 0;
+    /* What is left in `in` then has no end, and is never executed. */
     if (connection->state == CONNECTION_OPEN && answered_all && connection->ended)
-        connection_finish(connection,
-                          connection->eof
-                              ? CONNECTION_END_CLIENT
-                              : CONNECTION_END_SHUTDOWN); /* what is left in `in` has no end and is never executed */
+        connection_finish(connection, connection->eof ? CONNECTION_END_CLIENT : CONNECTION_END_SHUTDOWN);
     if (connection->state == CONNECTION_FINISHING && answered_all)
         shut(connection);
     if (connection->state != CONNECTION_CLOSED)

@@ -45,8 +45,8 @@ void fixture_use_unix(struct link_fixture *fixture, const char *path);
 void fixture_use_tcp(struct link_fixture *fixture, const char *host, uint16_t port);
 void fixture_link(struct link_fixture *fixture);
 
-/* Gives a command of words, the last followed by NULL, or of `argc` words with sizes; returns the index of its answer.
- */
+/* Gives a command of words, the last followed by NULL, or of `argc` words with sizes; returns the index of its
+ * answer. */
 unsigned fixture_ask(struct link_fixture *fixture, enum redis_kind kind, ...) __attribute__((sentinel));
 unsigned fixture_ask_words(struct link_fixture *fixture, enum redis_kind kind, int argc, const char *const *argv,
                            const size_t *sizes);

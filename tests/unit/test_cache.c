@@ -124,8 +124,8 @@ static void test_same_hash_is_not_same_key(void **state)
     cache_free(&cache);
 }
 
-/* Random inserts and removals with hashes that collide, held against a plain array: a gap closed wrongly loses entries.
- */
+/* Random inserts and removals with hashes that collide, held against a plain array: a gap closed wrongly loses
+ * entries. */
 static void test_probing_against_a_plain_array(void **state)
 {
     enum { KEYS = 64, STEPS = 20000 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The codec: exact bytes, what another encoder may choose, and msgpack that lies, repeats, nests, or stops too early.
- */
+/* The codec: exact bytes, what another encoder may choose, and msgpack that lies, repeats, nests, or stops too
+ * early. */
 #include "keep/codec.h"
 #include "vectors.h"
 

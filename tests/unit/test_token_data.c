@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Token data: every rule of every field at its borders, the errors and what they may say, and the JSON that comes out.
- */
+/* Token data: every rule of every field at its borders, the errors and what they may say, and the JSON that comes
+ * out. */
 #include "keep/codec.h"
 #include "keep/token_data.h"
 

@@ -127,8 +127,8 @@ static void starts_and_stops(void **state)
     assert_false(workers_ended(workers, pids[0], 0));
 }
 
-/* What the dead one held is forgotten, its connection to Redis is to be ended, and what everybody cached is outdated.
- */
+/* What the dead one held is forgotten, its connection to Redis is to be ended, and what everybody cached is
+ * outdated. */
 static void restarts_the_dead(void **state)
 {
     (void)state;
