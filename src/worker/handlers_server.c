@@ -37,12 +37,12 @@ void handle_help(struct request *request, const struct word *words, size_t n_wor
         shown += (table[i].flags & COMMAND_RESP) == 0;
     answer_begin_pairs(request, shown);
     for (size_t i = 0; i < rows; i++) {
-        char usage[64];
+        char purpose[192];
         if ((table[i].flags & COMMAND_RESP) != 0)
             continue;
-        snprintf(usage, sizeof usage, "%s%s%s", table[i].name, table[i].arguments[0] != '\0' ? " " : "",
-                 table[i].arguments);
-        answer_pair(request, usage, table[i].help);
+        snprintf(purpose, sizeof purpose, "%s%s%s", table[i].arguments, table[i].arguments[0] != '\0' ? " " : "",
+                 table[i].help);
+        answer_pair(request, table[i].name, purpose);
     }
     answer_end_pairs(request);
 }

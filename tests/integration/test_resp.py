@@ -255,7 +255,7 @@ def test_name_value_arrays(daemon, word):
         lines = client.ask(word).lines
         assert kind == b"*" and len(items) == 2 * len(lines) > 0
         names = plain((kind, items))[::2]
-        assert [name.decode().split(" ")[0] for name in names] == [line.split(" ")[0] for line in lines]
+        assert [name.decode() for name in names] == [line.split(" ")[0] for line in lines]
 
 
 def test_quit(daemon):
