@@ -131,7 +131,7 @@ static void log_mismatch(struct keep *keep, const char *key)
     unsigned left_out;
     count(keep, METRIC_TOKENS_MISMATCHED);
     if (notices_due(&keep->mismatches, key, clock_boot(), &left_out))
-        log_warning("wrong secret for token %.*s (%u more times since the last line)", TOKEN_PART_SIZE, key, left_out);
+        log_warning("wrong secret for token %.*s%s", TOKEN_PART_SIZE, key, notices_left_out(left_out));
 }
 
 /* The verdict on a known token: it must not have expired, and a secret, where one was presented, must be its own. */

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 
 #include <sodium.h>
+#include <stdio.h>
 #include <string.h>
 
 static unsigned place_of(struct notices *notices, const char *key)
@@ -50,4 +51,13 @@ bool notices_due(struct notices *notices, const char key[TOKEN_PART_SIZE], int64
     notices->places[place].left_out = 0;
     notices->left_out = 0;
     return true;
+}
+
+const char *notices_left_out(unsigned left_out)
+{
+    static char text[64];
+    text[0] = '\0';
+    if (left_out > 0)
+        snprintf(text, sizeof text, " (%u more like it since the last line)", left_out);
+    return text;
 }

@@ -30,4 +30,7 @@ struct notices {
  * because there were too many. `now` is the boot-time clock, ns. */
 bool notices_due(struct notices *notices, const char key[TOKEN_PART_SIZE], int64_t now, unsigned *left_out);
 
+/* What to add to a notice: nothing, or how many were left out before it. Lives until the next call. */
+const char *notices_left_out(unsigned left_out);
+
 #endif

@@ -115,9 +115,8 @@ static void log_flaw(struct store *store, const char *key, enum store_flaw flaw,
     unsigned left_out;
     if (!notices_due(&store->flaws, key, clock_boot(), &left_out))
         return;
-    log_error("value of %s%.*s cannot be read: %s%s%s; it counts as no token (%u more times since the last line)",
-              store->prefix, TOKEN_PART_SIZE, key, store_flaw_text(flaw), detail[0] != '\0' ? ": " : "", detail,
-              left_out);
+    log_error("value of %s%.*s cannot be read: %s%s%s; it counts as no token%s", store->prefix, TOKEN_PART_SIZE, key,
+              store_flaw_text(flaw), detail[0] != '\0' ? ": " : "", detail, notices_left_out(left_out));
 }
 
 static struct token_data *open_value(struct store *store, const char *key, const unsigned char *value, size_t size,

@@ -154,10 +154,14 @@ class Daemon:
                                             stdout=stderr, stderr=stderr, env=environment(), cwd=self.folder)
 
     def _ready(self):
-        """Every worker runs and every listener answers."""
+        """Every worker serves, so it has read its keyring, and every listener answers."""
         if len(self.workers()) < self.workers_wanted:
             return False
         try:
+            with Client(self.manage, 5) as client:
+                stats = client.ask("STATS")
+                if stats.last != "OK" or int(dict(line.split(" ") for line in stats.lines)["workers"]) < self.workers_wanted:
+                    return False
             for address in (self.verify, self.verify_unix, self.manage, self.manage_tcp):
                 with Client(address, 5) as client:
                     if client.ask("PING").last != "OK":
