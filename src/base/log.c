@@ -3,12 +3,14 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,7 +28,9 @@ static struct {
     enum log_format format;
     char process[32];
     unsigned long lost; /* lines since the last that was written */
-} settings = {LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "tokenkeepd", 0};
+    bool opened;
+    int fd; /* once opened: standard error, or the same pipe or terminal without waiting */
+} settings = {LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "tokenkeepd", 0, false, STDERR_FILENO};
 
 void log_configure(enum log_level level, enum log_format format)
 {
@@ -63,9 +67,34 @@ static void format_time(char *out, size_t size)
     snprintf(out, size, "%s.%06ldZ", seconds, now.tv_nsec / 1000);
 }
 
+void log_reopen(void)
+{
+    struct stat info;
+    if (settings.opened && settings.fd != STDERR_FILENO)
+        close(settings.fd);
+    settings.opened = true;
+    settings.fd = STDERR_FILENO;
+    if (fstat(STDERR_FILENO, &info) != 0 || !(S_ISFIFO(info.st_mode) || S_ISCHR(info.st_mode)))
+        return;
+    /* A description of our own: O_NONBLOCK on the one that we were given would be shared with the shell. */
+    int fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_APPEND | O_CLOEXEC | O_NOCTTY);
+    if (fd >= 0)
+        settings.fd = fd;
+}
+
+int log_descriptor(void)
+{
+    if (!settings.opened)
+        log_reopen();
+    return settings.fd;
+}
+
 /* Writes one line unless that would wait: a log that nobody reads must not stop a server. */
 static bool write_line(const char *line, size_t size)
 {
+    int fd = log_descriptor();
+    if (fd != STDERR_FILENO)
+        return write(fd, line, size) >= 0;
     struct pollfd poller = {.fd = STDERR_FILENO, .events = POLLOUT};
     ssize_t n = send(STDERR_FILENO, line, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n < 0 && errno == ENOTSOCK)

@@ -13,6 +13,12 @@ void log_configure(enum log_level level, enum log_format format);
 /* Names this process in every line that follows, e.g. "master" or "worker 3"; cut at 31 bytes. */
 void log_name_process(const char *name);
 
+/* Finds standard error anew, after it was replaced. Not needed before the first line. */
+void log_reopen(void);
+
+/* The descriptor that lines go to: a process that closes what it inherited keeps it open. */
+int log_descriptor(void);
+
 /* Each writes one line: time in UTC with microseconds, level, process and pid, message. The message is cut at 1,023
  * bytes; control characters in it become '?', so no input can forge a line. Secrets do not belong in a message. */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -98,7 +98,7 @@ int child_run(const char *name, int (*body)(const void *argument), const void *a
     }
     if (pid == 0) {
         child_unblock_signals();
-        child_keep_descriptors(NULL, 0);
+        child_keep_descriptors((int[]){log_descriptor()}, 1);
         log_name_process(name);
         exit(body(argument));
     }

@@ -201,7 +201,7 @@ static void server_run(const struct private_redis *redis, const char *program, i
         log_error("cannot prepare redis-server: %s", strerror(errno));
         _exit(1);
     }
-    child_keep_descriptors(&lock, 1);
+    child_keep_descriptors((int[]){lock, log_descriptor()}, 2);
     setsid();
     umask(077);
     if (privileges_drop(redis->user, &error) != 0) {

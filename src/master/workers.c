@@ -78,13 +78,14 @@ static void worker_run(const struct workers *workers, size_t slot)
 {
     const struct listeners *listeners = workers->listeners;
     struct worker_listener own[CONFIG_LISTENERS_MAX];
-    int descriptors[CONFIG_LISTENERS_MAX];
+    int descriptors[CONFIG_LISTENERS_MAX + 1];
     for (size_t i = 0; i < listeners->n; i++) {
         const struct listener *listener = &listeners->items[i];
         own[i] = (struct worker_listener){.fd = listener->fd, .id = listener->id, .config = listener->config};
         descriptors[i] = listener->fd;
     }
-    child_keep_descriptors(descriptors, listeners->n);
+    descriptors[listeners->n] = log_descriptor();
+    child_keep_descriptors(descriptors, listeners->n + 1);
     const struct worker_setup setup = {
         .config = workers->config,
         .shared = workers->shared,

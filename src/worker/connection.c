@@ -136,8 +136,7 @@ static bool may_execute(const struct connection *connection)
 {
     return connection->state == CONNECTION_OPEN && connection->quit == NULL &&
            connection->unanswered < CONNECTION_UNANSWERED_MAX &&
-           buffer_size(&connection->out) + connection->answers_size < CONNECTION_OUT_MAX &&
-           connection->streaming == NULL;
+           buffer_size(&connection->out) + connection->held_size < CONNECTION_OUT_MAX && connection->streaming == NULL;
 }
 
 static void refuse(struct connection *connection, enum err_code code, const char *text)
@@ -308,7 +307,9 @@ static void want(struct event *event, bool *added, bool wanted)
 static void choose_events(struct connection *connection)
 {
     bool executable = may_execute(connection) && !connection->parked;
-    bool listens = connection->state == CONNECTION_LINGERING || (executable && !connection->ended);
+    /* Whole requests that are here already come first: they go on when what is in `out` has gone. */
+    bool hungry = buffer_size(&connection->in) == 0 || buffer_size(&connection->in) < connection->in_needed;
+    bool listens = connection->state == CONNECTION_LINGERING || (executable && hungry && !connection->ended);
     want(&connection->read_event, &connection->reading, listens);
     want(&connection->write_event, &connection->writing,
          buffer_size(&connection->out) > 0 || connection->streaming != NULL);

@@ -55,7 +55,7 @@ struct connection {
     struct request *quit;             /* waits for all the others */
     struct request_list untagged;     /* unanswered, in the order of their arrival */
     struct request_list held;         /* tagged and done, behind a streaming answer */
-    size_t answers_size;              /* bytes of the answers that wait for their turn */
+    size_t held_size;                 /* bytes that its requests hold: answers before their turn, arguments */
     struct buffer in;                 /* not yet executed */
     size_t in_needed;                 /* bytes that must be in it before it can hold a whole request */
     struct buffer out;                /* not yet sent */

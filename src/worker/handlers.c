@@ -108,6 +108,8 @@ static void keep_scopes(struct request *request)
         end = mempcpy(end, request->scopes[i].text, request->scopes[i].size);
     }
     request->scopes = request->kept = words;
+    request->kept_size = size;
+    request->connection->held_size += size;
 }
 
 void handle_check(struct request *request, const struct word *words, size_t n_words)

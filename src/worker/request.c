@@ -52,6 +52,7 @@ static void request_end(struct request *request)
     if (request->stream.keys != NULL)
         keep_scan_done(worker->keep, &request->stream.keys);
     buffer_free(&request->answer);
+    connection->held_size -= request->kept_size;
     if (request->kept != NULL)
         free(request->kept);
     sodium_memzero(request, sizeof *request);
@@ -90,7 +91,7 @@ static void emit(struct request *request)
         return;
     }
     buffer_add(&connection->out, buffer_bytes(&request->answer), buffer_size(&request->answer));
-    connection->answers_size -= buffer_size(&request->answer);
+    connection->held_size -= buffer_size(&request->answer);
     request_end(request);
 }
 
@@ -125,7 +126,7 @@ static void answered(struct request *request)
         TAILQ_INSERT_TAIL(&connection->held, request, order);
     if (buffer_size(&request->answer) > 0) {
         buffer_fit(&request->answer);
-        connection->answers_size += buffer_size(&request->answer);
+        connection->held_size += buffer_size(&request->answer);
     }
     emit_ready(connection);
     connection_unsettle(connection);

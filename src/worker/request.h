@@ -27,6 +27,7 @@ struct request {
         *scopes; /* CHECK: what is asked for; in the input until `kept`, freed with the request, holds a copy */
     size_t n_scopes;
     void *kept;
+    size_t kept_size;
     struct token token; /* ISSUE: what was made */
     struct {            /* a streaming answer: the keys with a mark, or all of them */
         struct keyset *keys;

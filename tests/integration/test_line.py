@@ -497,6 +497,34 @@ def test_a_client_that_never_reads(start_daemon, redis_server):
     assert daemon.ask("PING").last == "OK"
 
 
+def test_requests_do_not_pile_up_behind_a_slow_reader(start_daemon, redis_server):
+    """Each little room in the socket for an answer must not let another load of requests in."""
+    daemon = start_daemon(redis_server, workers=1)
+    taken = 0
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1152)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+        client.connect(daemon.verify)
+
+        def pump():
+            nonlocal taken
+            requests = b"HELP\n" * 16384
+            try:
+                while True:
+                    taken += client.send(requests)
+            except OSError:
+                pass
+        threading.Thread(target=pump, daemon=True).start()
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            client.recv(400)
+            time.sleep(0.00001)
+        client.shutdown(socket.SHUT_RDWR)
+    # Both sockets' buffers together hold some 10 MB at most.
+    assert taken < 14 << 20, f"{taken >> 20} MB of requests were taken in"
+    assert daemon.ask("PING").last == "OK"
+
+
 @pytest.mark.parametrize("size, count", [
     (20_000, 400), (60_000, 300), (1000, 3000), (100, 3000)])
 def test_a_client_that_reads_late_gets_everything(daemon, size, count):
@@ -636,4 +664,23 @@ def test_many_connections(daemon):
         client.send("PING\n")
     for client in clients:
         assert client.answer().last == "OK"
+        client.close()
+
+
+def test_arguments_that_wait_are_bounded(start_daemon, redis_server):
+    """What requests that wait on Redis hold counts like answers that wait."""
+    daemon = start_daemon(redis_server, workers=1)
+    before = daemon.memory()
+    scopes = " ".join("s" * 60 + str(number) for number in range(900))
+    redis_server.stop()
+    try:
+        clients = [daemon.connect() for _ in range(8)]
+        for client in clients:
+            feed(client, "".join(f"CHECK {token()} {scopes}\n" for _ in range(256)).encode())
+        time.sleep(1)
+        if not daemon.sanitized:
+            assert daemon.memory() - before < 16 << 20
+    finally:
+        redis_server.cont()
+    for client in clients:
         client.close()
