@@ -29,7 +29,7 @@ struct input {
 enum input_result {
     INPUT_REQUEST,  /* a whole request; *used bytes belong to it */
     INPUT_NOTHING,  /* *used bytes that ask for nothing: an empty line, `*0` */
-    INPUT_MORE,     /* the request is not whole yet, and cannot be before *used bytes of it are there */
+    INPUT_MORE,     /* the request is not whole yet; another look is worth it when *used bytes are there */
     INPUT_TOO_LONG, /* more than max-line, or going to be */
     INPUT_BROKEN,   /* RESP that cannot be told where it ends; input->flaw says why */
     INPUT_FOREIGN,  /* HTTP, most likely a forged request of somebody's browser: to be closed without a word */

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { LENGTH_DIGITS_MAX = 10, BULK_SIZE_MIN = 6 /* $0 and two CRLF */ };
+enum { LENGTH_DIGITS_MAX = 10, BULK_SIZE_MIN = 6 /* $0 and two CRLF */, WORDS_CHEAP = 64 };
 
 struct reader {
     const char *at, *end;
@@ -57,7 +57,7 @@ static enum input_result read_bulk(struct reader *reader, size_t room, struct wo
     return INPUT_REQUEST;
 }
 
-/* *needed is set for INPUT_MORE: how long the request is at the least. */
+/* *needed is set for INPUT_MORE: how many bytes must be there before looking again can tell more. */
 static enum input_result read_array(struct reader *reader, size_t max_line, struct input *input, size_t *needed)
 {
     const char *start = reader->at;
@@ -71,9 +71,10 @@ static enum input_result read_array(struct reader *reader, size_t max_line, stru
         if (taken > max_line || left > (max_line - taken) / BULK_SIZE_MIN)
             return INPUT_TOO_LONG;
         result = read_bulk(reader, max_line - taken, &word);
-        if (result == INPUT_MORE && reader->missing > 0)
-            *needed = (size_t)(reader->end - start) + reader->missing + (left - 1) * BULK_SIZE_MIN;
-        else if (result == INPUT_MORE && taken + left * BULK_SIZE_MIN > *needed)
+        /* Where a mistake would show is where to look next; but many words are not looked through for every byte. */
+        if (result == INPUT_MORE && reader->missing > 2)
+            *needed += reader->missing - 2;
+        else if (result == INPUT_MORE && i >= WORDS_CHEAP && taken + left * BULK_SIZE_MIN > *needed)
             *needed = taken + left * BULK_SIZE_MIN;
         if (result != INPUT_REQUEST)
             return result;

@@ -124,6 +124,41 @@ static void test_cut_at_every_byte(void **state)
     }
 }
 
+/* What is asked for before another look never goes beyond the end, nor beyond where a mistake would show. */
+static void test_needed(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t needed;
+    } partial[] = {
+        {"PING", 5},
+        {"*", 2},
+        {"*2\r\n", 5},
+        {"*2\r\n$4\r\n", 13}, /* up to the CR behind four bytes */
+        {"*2\r\n$4\r\nEC", 13},
+        {"*2\r\n$4\r\nECHO", 13},
+        {"*2\r\n$4\r\nECHO\r", 14},
+        {"*2\r\n$4\r\nECHO\r\n", 15},
+        {"*2\r\n$4\r\nECHO\r\n$1", 17},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof partial / sizeof *partial; i++) {
+        size_t used;
+        print_message("case %zu\n", i);
+        assert_int_equal(read_any(partial[i].bytes, strlen(partial[i].bytes), &used), INPUT_MORE);
+        assert_int_equal(used, partial[i].needed);
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t used;
+        if (cases[i].result != INPUT_REQUEST)
+            continue;
+        for (size_t size = cases[i].bytes[0] == '*'; size < cases[i].used; size++) {
+            assert_int_equal(read_any(cases[i].bytes, size, &used), INPUT_MORE);
+            assert_in_range(used, size + 1, cases[i].used);
+        }
+    }
+}
+
 static void test_words(void **state)
 {
     static const struct {
@@ -163,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cases),
         cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_needed),
         cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
