@@ -8,14 +8,12 @@
  */
 #include "keep/vault.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include "base/secret_file.h"
+
 #include <sodium.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
     FORMAT = 1,
@@ -64,51 +62,6 @@ static const unsigned char *key_find(const struct vault *vault, const unsigned c
 
 /* The keyring. */
 
-/* Opens the file and holds against it what can be said before reading. -1, with `error` set, when it will not do. */
-static int keyring_open(const char *path, struct error *error)
-{
-    /* A FIFO would wait for its writer; O_NONBLOCK, which a regular file ignores, lets fstat see what it is. */
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return error_set(error, "%s: cannot open the keyring: %s", path, strerror(errno));
-    struct stat status;
-    if (fstat(fd, &status) != 0)
-        error_set(error, "%s: %s", path, strerror(errno));
-    else if (!S_ISREG(status.st_mode))
-        error_set(error, "%s: the keyring must be a regular file", path);
-    else if ((status.st_mode & 0027) != 0)
-        error_set(error, "%s: others can use the keyring or its group can write it (mode %04o): chmod 0640 %s", path,
-                  (unsigned)(status.st_mode & 07777), path);
-    else
-        return fd;
-    close(fd);
-    return -1;
-}
-
-/* Reads all of the file into `text`, which has room for KEYRING_SIZE_MAX + 1 bytes. -1, with `error` set, on
- * failure. */
-static ssize_t keyring_read(const char *path, char *text, struct error *error)
-{
-    int fd = keyring_open(path, error);
-    if (fd < 0)
-        return -1;
-    size_t size = 0;
-    ssize_t got;
-    do {
-        got = read(fd, text + size, KEYRING_SIZE_MAX + 1 - size);
-        if (got > 0)
-            size += (size_t)got;
-    } while (got > 0 || (got < 0 && errno == EINTR));
-    if (got < 0)
-        error_set(error, "%s: cannot read the keyring: %s", path, strerror(errno));
-    close(fd);
-    if (got < 0)
-        return -1;
-    if (size > KEYRING_SIZE_MAX)
-        return error_set(error, "%s: a keyring is at most %d bytes", path, KEYRING_SIZE_MAX);
-    return (ssize_t)size;
-}
-
 /* Adds the key of one line. What is wrong with it is returned, NULL when nothing is. */
 static const char *keyring_add(struct vault *vault, const char *text, size_t size)
 {
@@ -155,7 +108,7 @@ static int keyring_load(struct vault *vault, const char *path, struct error *err
     char *text = sodium_malloc(KEYRING_SIZE_MAX + 1);
     if (text == NULL)
         return error_set(error, "%s: no memory for the keyring", path);
-    ssize_t size = keyring_read(path, text, error);
+    ssize_t size = secret_file_read(path, "keyring", text, KEYRING_SIZE_MAX, error);
     int result = size < 0 ? -1 : keyring_parse(vault, path, text, (size_t)size, error);
     sodium_free(text);
     return result;

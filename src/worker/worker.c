@@ -6,21 +6,18 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/privileges.h"
+#include "base/secret_file.h"
 #include "worker/accept.h"
 #include "worker/connection.h"
 #include "worker/context.h"
 #include "worker/request.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { PASSWORD_MAX = 512, CHECK_WAIT_SECONDS = 5 };
 
@@ -40,26 +37,16 @@ static void secrets_free(struct secrets *secrets)
 /* The first line of the file. */
 static char *read_password(const char *path, struct error *error)
 {
-    struct stat info;
     char *password = sodium_malloc(PASSWORD_MAX + 1);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t size = -1;
-    if (password == NULL || fd < 0 || fstat(fd, &info) != 0)
-        error_set(error, "cannot read the Redis password from %s: %s", path, strerror(errno));
-    else if (!S_ISREG(info.st_mode) || (info.st_mode & 0027) != 0)
-        error_set(error,
-                  "%s: a password file must be a file that others cannot read and its group cannot write; chmod 0640",
-                  path);
-    else if ((size = read(fd, password, PASSWORD_MAX + 1)) < 0)
-        error_set(error, "cannot read the Redis password from %s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
+    if (password == NULL)
+        memory_exhausted();
+    ssize_t size = secret_file_read(path, "Redis password", password, PASSWORD_MAX, error);
     if (size >= 0) {
-        password[size <= PASSWORD_MAX ? size : PASSWORD_MAX] = '\0';
+        password[size] = '\0';
         password[strcspn(password, "\r\n")] = '\0';
-        if (password[0] != '\0' && size <= PASSWORD_MAX)
+        if (password[0] != '\0')
             return password;
-        error_set(error, "%s: a password file holds one line of 1 to %d bytes", path, PASSWORD_MAX);
+        error_set(error, "%s: the Redis password is the first line, and that is empty", path);
     }
     sodium_free(password);
     return NULL;
