@@ -2,6 +2,8 @@
 /* What is said on each new connection to Redis before it carries anything else. */
 #include "keep/redis_handshake.h"
 
+#include "keep/redis_reader.h"
+
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -144,18 +146,20 @@ static bool kill_check(struct redis_handshake *handshake, const redisReply *repl
 static void explain(const struct redis_handshake *handshake, const char *command, const redisReply *reply,
                     struct error *error)
 {
-    size_t n = strspn(reply->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-    int word = n > 32 ? 32 : (int)n;
+    const int word = redis_error_word(reply);
     static const char *const about_the_user[] = {"NOPERM", "NOAUTH", "WRONGPASS"};
     for (size_t i = 0; i < sizeof about_the_user / sizeof *about_the_user; i++) {
-        if (strlen(about_the_user[i]) != n || memcmp(reply->str, about_the_user[i], n) != 0)
+        if (strlen(about_the_user[i]) != (size_t)word || memcmp(reply->str, about_the_user[i], (size_t)word) != 0)
             continue;
         const char *user = handshake->config->username != NULL ? handshake->config->username : "default";
         error_set(error, "%s was answered with %s; look at the Redis user \"%s\", its password and its ACL", command,
                   about_the_user[i], user);
         return;
     }
-    error_set(error, "%s was answered with %.*s", command, word == 0 ? 8 : word, word == 0 ? "an error" : reply->str);
+    if (word > 0)
+        error_set(error, "%s was answered with %.*s", command, word, reply->str);
+    else
+        error_set(error, "%s was answered with an error", command);
 }
 
 enum redis_handshake_result redis_handshake_reply(struct redis_handshake *handshake, const redisReply *reply,

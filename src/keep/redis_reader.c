@@ -261,3 +261,11 @@ enum redis_reading redis_reader_take(struct redis_reader *reader, const char **d
     reader->reply_elements = 0;
     return REDIS_READING_REPLY;
 }
+
+int redis_error_word(const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ERROR)
+        return 0;
+    size_t size = strspn(reply->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    return size > 32 ? 32 : (int)size;
+}

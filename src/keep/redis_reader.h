@@ -35,4 +35,8 @@ const char *redis_reader_error(const struct redis_reader *reader);
 /* Frees *reader and sets it to NULL; a NULL *reader is left alone. */
 void redis_reader_free(struct redis_reader **reader);
 
+/* The length of an error's first word, such as "LOADING", at most 32; 0 when the reply is no error or begins otherwise.
+ * The rest of an error may quote what was sent, so only this word may be logged. */
+int redis_error_word(const redisReply *reply);
+
 #endif

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "keep/codec.h"
 #include "keep/notices.h"
+#include "keep/redis_reader.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -105,9 +106,11 @@ void store_log_refusal(struct store *store, const char *command, const redisRepl
     if (now < store->next_refusal)
         return;
     store->next_refusal = now + 10 * CLOCK_SECOND;
-    /* The rest of an error may quote what was sent. */
-    int word = reply->type == REDIS_REPLY_ERROR ? (int)strspn(reply->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") : 0;
-    log_error("Redis refuses %s: %.*s", command, word > 0 ? word : 17, word > 0 ? reply->str : "unexpected answer");
+    int word = redis_error_word(reply);
+    if (word > 0)
+        log_error("Redis refuses %s: %.*s", command, word, reply->str);
+    else
+        log_error("Redis refuses %s: unexpected answer", command);
 }
 
 static void log_flaw(struct store *store, const char *key, enum store_flaw flaw, const char *detail)
