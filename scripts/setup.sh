@@ -4,7 +4,7 @@
 
 # shellcheck disable=SC2034
 BUILD_PACKAGES=(build-essential autoconf automake pkg-config libevent-dev libhiredis-dev libsodium-dev libmsgpack-dev
-    libjansson-dev libconfuse-dev uthash-dev redis-server)
+    libjansson-dev libconfuse-dev liblua5.4-dev libcurl4-openssl-dev uthash-dev redis-server)
 
 # say TEXT: one line, with the seconds since the start.
 say() {

@@ -15,8 +15,12 @@
 
 enum role { ROLE_VERIFY, ROLE_MANAGE };
 
+enum audit_mode { AUDIT_BEST_EFFORT, AUDIT_REQUIRED };
+
 enum {
     CONFIG_LISTENERS_MAX = 16,
+    CONFIG_HOOKS_MAX = 16,
+    CONFIG_SETTINGS_MAX = 64, /* of one hook */
     CONFIG_WORKERS_MAX = 256,
     CONFIG_PREFIX_MAX = 64, /* bytes of redis.prefix */
 };
@@ -49,6 +53,20 @@ struct config_redis {
     double command_timeout; /* seconds from sending to the answer */
 };
 
+struct config_setting {
+    char *name;
+    char *value;
+};
+
+/* A script with its settings, which mean nothing to the server. */
+struct config_script {
+    char *name; /* the section's title */
+    char *path; /* where the file was found, absolute */
+    size_t n_settings;
+    struct config_setting *settings;
+    unsigned line; /* of the configuration, for messages; 0: not from a file */
+};
+
 struct config {
     char *file; /* where it was read, NULL with --state */
     unsigned workers;
@@ -70,6 +88,14 @@ struct config {
     size_t cache_negative_entries;
     double cache_ttl;
     double cache_negative_ttl;
+    char *audit_file; /* NULL: none */
+    enum audit_mode audit_mode;
+    bool audit_reads;
+    char *slack_webhook_file;    /* path; NULL: none */
+    char *slack_application;     /* what messages call this server */
+    double slack_group_interval; /* seconds */
+    size_t n_hooks;              /* in the order of the file */
+    struct config_script hooks[CONFIG_HOOKS_MAX];
 };
 
 /* Reads and checks the file at `path`. NULL on failure; `error` then reads "FILE:LINE: what is wrong". Options that

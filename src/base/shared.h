@@ -13,7 +13,9 @@
 #include <stdint.h>
 
 enum {
-    SHARED_SLOTS = 512,         /* workers, and those of earlier configurations that still finish what they hold */
+    SHARED_SLOTS = 512, /* children, and those of earlier configurations that still finish what they hold */
+    SHARED_SENDERS = SHARED_SLOTS + 1, /* who tells the reporter of events: each slot's child, and the master */
+    SHARED_SENDER_MASTER = SHARED_SLOTS,
     SHARED_LISTENERS = 64,      /* listeners, and those of earlier configurations */
     SHARED_GENERATIONS = 65536, /* a power of two */
     SHARED_SEED_SIZE = 16,
@@ -33,7 +35,15 @@ struct shared_slot {
     _Atomic uint32_t connections[SHARED_LISTENERS]; /* the same by listener */
     _Atomic uint64_t cache_entries;
     _Atomic uint64_t cache_bytes;
+    _Atomic uint64_t lua_call;         /* odd while a Lua function runs, one more with each call and each return */
     _Atomic uint64_t metrics[METRICS]; /* see metrics.h; never reset, so sums over all slots only grow */
+};
+
+/* What one place has told the reporter. Whoever sits in it writes all but `done`, which the reporter does. */
+struct shared_sender {
+    _Alignas(64) _Atomic uint64_t sent; /* records given to the kernel: the sequence number of the next */
+    _Atomic uint64_t dropped;           /* records that found the queue full */
+    _Atomic uint64_t done;              /* records handed on, or found lost: the sequence number expected next */
 };
 
 struct shared {
@@ -42,7 +52,10 @@ struct shared {
     int64_t started;   /* boot-time clock, ns */
     _Atomic uint64_t generation_all;
     _Atomic uint64_t generations[SHARED_GENERATIONS];
-    _Atomic uint32_t slots_used; /* no slot from this one on was ever used: scans end here */
+    _Atomic uint32_t slots_used;     /* no slot from this one on was ever used: scans end here */
+    _Atomic uint32_t reports_reader; /* one more than the slot of the reporter that reads, 0: none does */
+    _Atomic uint64_t reports_lost;   /* records sent that no reporter has handed on */
+    struct shared_sender senders[SHARED_SENDERS];
     struct shared_slot slots[SHARED_SLOTS];
 };
 
