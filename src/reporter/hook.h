@@ -4,12 +4,12 @@
 #ifndef TK_REPORTER_HOOK_H
 #define TK_REPORTER_HOOK_H
 
-#include <event2/event.h>
 #include <lua.h>
 #include <stdint.h>
 
 struct hook;
 struct hooks;
+struct hooks_settings;
 
 /* In a function that a hook called: the hook. */
 struct hook *hook_of(lua_State *lua);
@@ -17,9 +17,9 @@ struct hook *hook_of(lua_State *lua);
 /* The name of its file without the folder, as in logs. */
 const char *hook_name(const struct hook *hook);
 
-/* All hooks of the process, and the loop that they run on. */
+/* All hooks of the process, and what they were made with (hooks.h). */
 struct hooks *hook_hooks(const struct hook *hook);
-struct event_base *hook_base(const struct hook *hook);
+const struct hooks_settings *hook_settings(const struct hook *hook);
 
 /* A function of a hook that C calls later. It is dead once its hook has been stopped, even when that runs again. */
 struct hook_callback {
