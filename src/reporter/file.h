@@ -19,6 +19,7 @@ enum {
     FILE_LINE_MAX = 64 * 1024,
 };
 
+/* None yet. Never NULL: without memory the process ends. */
 struct files *files_new(void) __attribute__((warn_unused_result));
 
 /* Frees and sets to NULL; a NULL *files is left alone. Every file must have been closed. */
