@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 from client import Client, Closed, connect
+from hooks import json_lines, matches
 from sealed import new_key, write_keyring
 from waiting import SLOWNESS, free_port, until
 
@@ -17,6 +18,8 @@ def program(name):
     assert path, f"{name} is not installed; name it in {name.upper()}"
     return path
 
+
+REPORTER = "tk-reporter"  # what the reporter's process is called
 
 # Wherever one of these appears on standard error, a test has found something.
 SANITIZER = re.compile(r"ERROR: AddressSanitizer|runtime error:|LeakSanitizer|AddressSanitizer:DEADLYSIGNAL")
@@ -57,6 +60,12 @@ def section(title, options):
     return title + " {\n" + "".join("    " + option(name, value) for name, value in options.items()) + "}\n"
 
 
+def hook_section(title, settings):
+    """A hook's settings keep their names as they are: they mean something to the hook alone."""
+    lines = (f"    {name} = {quote(value) if isinstance(value, str) else value}\n" for name, value in settings.items())
+    return f"hook {quote(title)} {{\n" + "".join(lines) + "}\n"
+
+
 def process_field(pid, field):
     """One field of /proc/PID/status, or None when there is no such process."""
     try:
@@ -79,11 +88,13 @@ class Daemon:
     every listener) are further options of those sections, `listeners` whole further listeners by name; `keys` the
     keyring; `extra` text behind everything; all others are options of the top level. `_` in a name stands for `-`.
 
+    `audit` and `slack` are the options of these sections, and `hooks` maps titles (names or paths) to their settings.
+    `audit` alone brings the hook audit.lua along, and a file of its own unless it names one.
+
     Listeners, all on the loopback: verify (TCP), verify_unix, manage (unix), manage_tcp."""
 
     def __init__(self, folder, redis, workers=2, prefix="token:", keys=None, redis_options=None, cache=None, log=None,
-                 listener=None,
-                 listeners=None, extra="", **options):
+                 listener=None, listeners=None, audit=None, slack=None, hooks=None, extra="", **options):
         self.folder = folder
         self.redis = redis
         self.prefix = prefix
@@ -95,6 +106,9 @@ class Daemon:
         self.log = dict(log or {})
         self.listener = dict(listener or {})
         self.listeners = dict(listeners or {})
+        self.audit_options = None if audit is None else {"file": os.path.join(folder, "audit.log"), **audit}
+        self.slack = dict(slack or {})
+        self.hooks = dict(hooks if hooks is not None else {} if audit is None else {"audit.lua": {}})
         self.extra = extra
         self.config_file = os.path.join(folder, "tokenkeepd.conf")
         self.keyring = os.path.join(folder, "keyring")
@@ -123,9 +137,10 @@ class Daemon:
         for name, options in listeners.items():
             text += section(f'listener "{name}"', {**options, **self.listener})
         text += section("redis", {"url": url, "prefix": self.prefix, **self.redis_options})
-        for name, options in (("cache", self.cache), ("log", self.log)):
+        for name, options in (("cache", self.cache), ("log", self.log), ("audit", self.audit_options), ("slack", self.slack)):
             if options:
                 text += section(name, options)
+        text += "".join(hook_section(title, settings) for title, settings in self.hooks.items())
         with open(self.config_file, "w") as file:
             file.write(text + self.extra)
 
@@ -154,8 +169,9 @@ class Daemon:
                                             stdout=stderr, stderr=stderr, env=environment(), cwd=self.folder)
 
     def _ready(self):
-        """Every worker serves, so it has read its keyring, and every listener answers."""
-        if len(self.workers()) < self.workers_wanted:
+        """Every worker serves, so it has read its keyring, every listener answers, and there is a reporter if there are
+        hooks."""
+        if (self.hooks and not self.reporter()) or len(self.workers()) < self.workers_wanted:
             return False
         try:
             with Client(self.manage, 5) as client:
@@ -180,15 +196,28 @@ class Daemon:
     def pid(self):
         return self.process.pid
 
-    def workers(self):
-        """The process ids of the workers, in order."""
+    def _children(self):
+        """The names of the children that live, by process id."""
         try:
             with open(f"/proc/{self.pid}/task/{self.pid}/children") as file:
                 pids = [int(word) for word in file.read().split()]
         except (FileNotFoundError, ProcessLookupError):
-            return []
-        return sorted(pid for pid in pids if (process_field(pid, "Name") or "redis").find("redis") < 0
-                      and not (process_field(pid, "State") or "Z").startswith("Z"))
+            return {}
+        return {pid: process_field(pid, "Name") or "redis" for pid in pids
+                if not (process_field(pid, "State") or "Z").startswith("Z")}
+
+    def workers(self):
+        """The process ids of the workers, in order."""
+        return sorted(pid for pid, name in self._children().items() if "redis" not in name and name != REPORTER)
+
+    def reporters(self):
+        """The process ids of the reporters: more than one while a new one takes over."""
+        return sorted(pid for pid, name in self._children().items() if name == REPORTER)
+
+    def reporter(self):
+        """The process id of the reporter, None when there is none."""
+        pids = self.reporters()
+        return pids[-1] if pids else None
 
     def memory(self):
         """The largest resident memory of a worker in bytes."""
@@ -242,14 +271,14 @@ class Daemon:
         """Ends whatever is left of it, by process id."""
         if self.process is None:
             return
-        children = self.workers()
+        children = self.workers() + self.reporters()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
         for pid in children:
             try:
                 if process_field(pid, "PPid") in (str(self.pid), "1") and (process_field(pid, "Name")
-                                                                           or "").startswith("tokenkeep"):
+                                                                           or "").startswith(("tokenkeep", REPORTER)):
                     os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
@@ -261,6 +290,20 @@ class Daemon:
     def wait_log(self, text, seconds=20):
         """Waits until standard error has `text`."""
         until(lambda: text in self.stderr(), seconds, f"{text!r} in the log")
+
+    # The audit log
+
+    def audit(self):
+        """The records of the audit log so far, as dictionaries."""
+        return json_lines(self.audit_options["file"])
+
+    def records(self, after=0, **fields):
+        """Those from number `after` on that have these values; `...` means any, None that there is no such field."""
+        return [record for record in self.audit()[after:] if matches(record, fields)]
+
+    def wait_record(self, seconds=20, after=0, **fields):
+        """Waits for the first such record and returns it."""
+        return until(lambda: self.records(after, **fields), seconds, f"a record of {fields}")[0]
 
     # Clients
 
