@@ -52,7 +52,7 @@ struct event_peer {
 };
 
 /* Absent: a NULL text, 0 in a number, -1 in `latency`. */
-struct event {
+struct audit_event {
     enum event_kind kind;
     enum event_result result;
     int64_t time; /* wall clock, microseconds since the epoch */
@@ -99,7 +99,7 @@ const char *event_result_name(enum event_result result);
 struct event_text event_text(const char *string);
 
 /* Writes the record of an event or a problem to `record`, which has RECORD_MAX bytes. Returns its size. */
-size_t event_encode(const struct event *event, unsigned char *record);
+size_t event_encode(const struct audit_event *event, unsigned char *record);
 size_t problem_encode(const struct problem *problem, unsigned char *record);
 
 enum record_kind { RECORD_EVENT, RECORD_PROBLEM, RECORD_BAD };
@@ -107,7 +107,7 @@ enum record_kind { RECORD_EVENT, RECORD_PROBLEM, RECORD_BAD };
 /* Reads the record at the front of `bytes`, which may come from anybody. Sets *used to its size. The texts of *event or
  * *problem then point into `bytes`. Refused as RECORD_BAD, with *used 0: what ends early, has another shape, longer
  * texts or numbers out of range, or texts that are not UTF-8 or hold control characters. */
-enum record_kind record_decode(const unsigned char *bytes, size_t size, size_t *used, struct event *event,
+enum record_kind record_decode(const unsigned char *bytes, size_t size, size_t *used, struct audit_event *event,
                                struct problem *problem) __attribute__((warn_unused_result));
 
 #endif

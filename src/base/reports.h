@@ -32,7 +32,7 @@ struct reports_settings {
 struct reports *reports_new(const struct reports_settings *settings) __attribute__((warn_unused_result));
 
 /* Queues an event or a problem. With `reports` NULL nothing happens: nobody listens. A time of 0 means now. */
-void reports_event(struct reports *reports, const struct event *event);
+void reports_event(struct reports *reports, const struct audit_event *event);
 void reports_problem(struct reports *reports, const struct problem *problem);
 
 /* Sends what waits. Returns false when some of it still does, because the reporter does not keep up: call again in 20

@@ -40,7 +40,7 @@ int hooks_check(const struct config *config, struct error *error) __attribute__(
 struct hooks *hooks_new(const struct hooks_settings *settings) __attribute__((warn_unused_result));
 
 /* Tells every hook that runs and has the function. */
-void hooks_event(struct hooks *hooks, const struct event *event);
+void hooks_event(struct hooks *hooks, const struct audit_event *event);
 void hooks_problem(struct hooks *hooks, const struct problem *problem);
 
 /* Queues a problem to be told in the next turn of the loop: what a hook raises, or what befell a hook. Dropped and

@@ -16,7 +16,7 @@ struct intake_settings {
     int fd;                /* the receiving end, non-blocking; stays the caller's */
     struct shared *shared; /* must outlive the result */
     unsigned slot;         /* the reporter's own */
-    void (*on_event)(void *argument, const struct event *event);
+    void (*on_event)(void *argument, const struct audit_event *event);
     void (*on_problem)(void *argument, const struct problem *problem);
     void (*batch_done)(void *argument);             /* after the records of one datagram, before they count as done */
     void (*lost)(void *argument, uint64_t records); /* found missing: sent, and never done by any reporter */
