@@ -19,7 +19,8 @@ enum {
     FILE_LINE_MAX = 64 * 1024,
 };
 
-/* None yet. Never NULL: without memory the process ends. */
+/* None yet. Never NULL: without memory the process ends. From here on the process ignores SIGXFSZ: a limit of file sizes
+ * is a write that fails. */
 struct files *files_new(void) __attribute__((warn_unused_result));
 
 /* Frees and sets to NULL; a NULL *files is left alone. Every file must have been closed. */
@@ -29,7 +30,7 @@ void files_free(struct files **files);
  * anew at their path first. Call it after each batch of records, and once a second. */
 void files_flush(struct files *files);
 
-/* Closes and opens every file again at its path: for SIGUSR1. */
+/* Calls file_reopen for every file: for SIGUSR1. */
 void files_reopen(struct files *files);
 
 /* Opens `path`, which is absolute, to append; makes it with mode 0640 when it is not there. Two files of one path are
@@ -44,6 +45,10 @@ int file_append(struct file *file, const char *line, size_t size, struct error *
 /* Writes what waits, and with `sync` makes sure that the disk has it. Returns 0 or -1 with `error`: what could not be
  * written goes on waiting. */
 int file_flush(struct file *file, bool sync, struct error *error) __attribute__((warn_unused_result));
+
+/* Writes what waits, closes the file, opens it again at its path, and goes on there with what could not be written.
+ * Returns 0 or -1 with `error`. */
+int file_reopen(struct file *file, struct error *error) __attribute__((warn_unused_result));
 
 /* What is wrong with the file now: the error of the last write or reopening that failed, NULL since one succeeded. */
 const char *file_failure(const struct file *file);
