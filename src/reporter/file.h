@@ -19,8 +19,8 @@ enum {
     FILE_LINE_MAX = 64 * 1024,
 };
 
-/* None yet. Never NULL: without memory the process ends. From here on the process ignores SIGXFSZ: a limit of file sizes
- * is a write that fails. */
+/* None yet. Never NULL: without memory the process ends. From here on the process ignores SIGXFSZ: a limit of file
+ * sizes is a write that fails. */
 struct files *files_new(void) __attribute__((warn_unused_result));
 
 /* Frees and sets to NULL; a NULL *files is left alone. Every file must have been closed. */
