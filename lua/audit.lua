@@ -63,6 +63,10 @@ end
 
 function hook.stop()
     close_gap()
+    local written, reason = file:sync()
+    if not written then
+        keep.log("error", "the last records are lost, the audit log cannot be written: " .. reason)
+    end
     file:close()
 end
 
