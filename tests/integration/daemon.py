@@ -89,12 +89,13 @@ class Daemon:
     keyring; `extra` text behind everything; all others are options of the top level. `_` in a name stands for `-`.
 
     `audit` and `slack` are the options of these sections, and `hooks` maps titles (names or paths) to their settings.
-    `audit` alone brings the hook audit.lua along, and a file of its own unless it names one.
+    `audit` alone brings the hook audit.lua along, and a file of its own unless it names one. `wrapper` is a command that
+    executes, in its own process, the one that is appended to it.
 
     Listeners, all on the loopback: verify (TCP), verify_unix, manage (unix), manage_tcp."""
 
     def __init__(self, folder, redis, workers=2, prefix="token:", keys=None, redis_options=None, cache=None, log=None,
-                 listener=None, listeners=None, audit=None, slack=None, hooks=None, extra="", **options):
+                 listener=None, listeners=None, audit=None, slack=None, hooks=None, extra="", wrapper=(), **options):
         self.folder = folder
         self.redis = redis
         self.prefix = prefix
@@ -110,6 +111,7 @@ class Daemon:
         self.slack = dict(slack or {})
         self.hooks = dict(hooks if hooks is not None else {} if audit is None else {"audit.lua": {}})
         self.extra = extra
+        self.wrapper = list(wrapper)
         self.config_file = os.path.join(folder, "tokenkeepd.conf")
         self.keyring = os.path.join(folder, "keyring")
         self.process = None
@@ -164,9 +166,9 @@ class Daemon:
 
     def _spawn(self):
         with open(os.path.join(self.folder, "stderr"), "ab") as stderr:
-            self.process = subprocess.Popen([program("tokenkeepd"), "--config", self.config_file],
-                                            stdin=subprocess.DEVNULL,
-                                            stdout=stderr, stderr=stderr, env=environment(), cwd=self.folder)
+            self.process = subprocess.Popen([*self.wrapper, program("tokenkeepd"), "--config", self.config_file],
+                                            stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, env=environment(),
+                                            cwd=self.folder)
 
     def _ready(self):
         """Every worker serves, so it has read its keyring, every listener answers, and there is a reporter if there are
