@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* tokenkeepd: its options, and which role this process takes. */
+#include "base/exit_status.h"
 #include "master/master.h"
 
 #include <fcntl.h>
@@ -8,8 +9,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
-
-enum { EXIT_USAGE = 64 };
 
 static const char default_config[] = SYSCONFDIR "/tokenkeep/tokenkeepd.conf";
 
@@ -95,8 +94,8 @@ int main(int argc, char **argv)
     switch (options_parse(argc, argv, &options)) {
     case ACTION_RUN: return master_run(&options);
     case ACTION_CHECK: return master_check(&options);
-    case ACTION_DONE: return 0;
-    case ACTION_REFUSED: return EXIT_USAGE;
+    case ACTION_DONE: return EXIT_STATUS_OK;
+    case ACTION_REFUSED: return EXIT_STATUS_USAGE;
     }
-    return EXIT_USAGE;
+    return EXIT_STATUS_USAGE;
 }

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 enum {
-    SHARED_SLOTS = 512, /* children, and those of earlier configurations that still finish what they hold */
+    SHARED_SLOTS = 514, /* children, and those of earlier configurations that still finish what they hold */
     SHARED_SENDERS = SHARED_SLOTS + 1, /* who tells the reporter of events: each slot's child, and the master */
     SHARED_SENDER_MASTER = SHARED_SLOTS,
     SHARED_LISTENERS = 64,      /* listeners, and those of earlier configurations */

@@ -3,6 +3,7 @@
 #include "master/check.h"
 
 #include "base/clock.h"
+#include "base/exit_status.h"
 #include "base/log.h"
 #include "master/child.h"
 #include "master/listener.h"
@@ -36,13 +37,13 @@ int check_as_worker(const struct config *config, bool redis)
 {
     const double redis_time = config->redis.connect_timeout + config->redis.command_timeout;
     const int64_t patience = 10 * CLOCK_SECOND + (redis ? 2 * clock_from_seconds(redis_time) : 0);
-    return child_run("check", redis ? with_redis : without_redis, config, patience, WORKER_EXIT_FAILURE);
+    return child_run("check", redis ? with_redis : without_redis, config, patience, EXIT_STATUS_FAILURE);
 }
 
 /* An address in use is no error: it may well be our own that is running. */
 static int check_listeners(const struct config *config, bool unix_too)
 {
-    int status = WORKER_EXIT_OK;
+    int status = EXIT_STATUS_OK;
     for (size_t i = 0; i < config->n_listeners; i++) {
         struct error error;
         if (!unix_too && listener_path(&config->listeners[i]) != NULL)
@@ -52,7 +53,7 @@ static int check_listeners(const struct config *config, bool unix_too)
         case LISTENER_BUSY: log_info("%s", error.text); break;
         case LISTENER_FAILED:
             log_error("%s", error.text);
-            status = WORKER_EXIT_CONFIG;
+            status = EXIT_STATUS_CONFIG;
             break;
         }
     }
@@ -63,9 +64,9 @@ static int check_private_redis(const struct config *config)
 {
     struct error error;
     if (config->redis.kind != CONFIG_REDIS_PRIVATE || private_redis_prepare(config, false, &error) == 0)
-        return WORKER_EXIT_OK;
+        return EXIT_STATUS_OK;
     log_error("%s", error.text);
-    return WORKER_EXIT_CONFIG;
+    return EXIT_STATUS_CONFIG;
 }
 
 static int check_keyring_and_redis(const struct master_options *options, const struct config *config)
@@ -73,7 +74,7 @@ static int check_keyring_and_redis(const struct master_options *options, const s
     struct stat file;
     if (options->state_directory != NULL && stat(config->keyring, &file) != 0 && errno == ENOENT) {
         log_info("the keyring %s is made on the first start", config->keyring);
-        return WORKER_EXIT_OK;
+        return EXIT_STATUS_OK;
     }
     bool redis = true;
     if (config->redis.kind == CONFIG_REDIS_PRIVATE && !private_redis_listens(config->redis.path)) {
@@ -93,9 +94,9 @@ static int check_all(const struct master_options *options, const struct config *
     const int redis_folder = check_private_redis(config);
     const int listeners = check_listeners(config, !first_start);
     const int worker = check_keyring_and_redis(options, config);
-    if (redis_folder != WORKER_EXIT_OK)
+    if (redis_folder != EXIT_STATUS_OK)
         return redis_folder;
-    return listeners != WORKER_EXIT_OK ? listeners : worker;
+    return listeners != EXIT_STATUS_OK ? listeners : worker;
 }
 
 int master_check(const struct master_options *options)
@@ -106,10 +107,10 @@ int master_check(const struct master_options *options)
     struct config *config = check_config(options, true, &error);
     if (config == NULL) {
         log_error("%s", error.text);
-        return WORKER_EXIT_CONFIG;
+        return EXIT_STATUS_CONFIG;
     }
     const int status = check_all(options, config);
-    if (status == WORKER_EXIT_OK)
+    if (status == EXIT_STATUS_OK)
         puts("configuration ok");
     config_free(&config);
     return status;

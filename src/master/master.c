@@ -4,15 +4,16 @@
 
 #include "base/clock.h"
 #include "base/config.h"
+#include "base/exit_status.h"
 #include "base/log.h"
 #include "base/shared.h"
+#include "master/channel.h"
 #include "master/check.h"
 #include "master/child.h"
+#include "master/children.h"
 #include "master/listener.h"
 #include "master/private_redis.h"
 #include "master/state.h"
-#include "master/workers.h"
-#include "worker/worker.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -28,12 +29,16 @@ struct master {
     struct config *config;
     struct shared *shared;
     struct listeners listeners;
-    struct workers *workers;
+    struct children *children;
+    struct channel *channel;     /* to the reporter; NULL until one is wanted for the first time */
     struct private_redis *redis; /* NULL: the configured Redis is somebody else's */
 };
 
 /* How long a start waits for a predecessor that was killed and whose children have not all ended. */
 static const int64_t predecessor_patience = 5 * CLOCK_SECOND;
+
+/* How long the reporter may take to hand on what was sent, once nobody sends any more. */
+static const int64_t reporter_patience = 10 * CLOCK_SECOND;
 
 /* ---- signals ---- */
 
@@ -68,7 +73,7 @@ static void children_reap(struct master *master)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        if (!workers_ended(master->workers, pid, status))
+        if (!children_ended(master->children, pid, status))
             private_redis_ended(master->redis, pid, status);
 }
 
@@ -95,10 +100,10 @@ static int start_config(struct master *master)
     struct error error;
     const struct master_options *options = master->options;
     if (options->state_directory != NULL && state_directory_ready(options->state_directory, NULL, true, &error) != 0)
-        return fail(WORKER_EXIT_CONFIG, &error);
+        return fail(EXIT_STATUS_CONFIG, &error);
     master->config = check_config(options, true, &error);
     if (master->config == NULL)
-        return fail(WORKER_EXIT_CONFIG, &error);
+        return fail(EXIT_STATUS_CONFIG, &error);
     log_configure(master->config->log_level, master->config->log_format);
     return 0;
 }
@@ -106,11 +111,30 @@ static int start_config(struct master *master)
 static int start_memory(struct master *master)
 {
     master->shared = shared_create();
-    master->workers = master->shared != NULL ? workers_new(master->shared) : NULL;
-    if (master->workers != NULL)
+    master->children = master->shared != NULL ? children_new(master->shared) : NULL;
+    if (master->children != NULL)
         return 0;
     log_error("cannot make the shared memory: %s", strerror(errno));
-    return WORKER_EXIT_FAILURE;
+    return EXIT_STATUS_FAILURE;
+}
+
+static bool reporter_wanted(const struct config *config)
+{
+    return config->n_hooks > 0;
+}
+
+/* Returns 0, or -1 with `error` set. */
+static int channel_prepare(struct master *master, const struct config *config, struct error *error)
+{
+    if (reporter_wanted(config) && master->channel == NULL)
+        master->channel = channel_new(error);
+    return reporter_wanted(config) && master->channel == NULL ? -1 : 0;
+}
+
+static void children_start(struct master *master)
+{
+    children_replace(master->children, master->config, &master->listeners,
+                     reporter_wanted(master->config) ? master->channel : NULL);
 }
 
 static int start_state(struct master *master)
@@ -119,14 +143,16 @@ static int start_state(struct master *master)
     const struct config *config = master->config;
     if (config->redis.kind == CONFIG_REDIS_PRIVATE) {
         if (private_redis_prepare(config, true, &error) != 0)
-            return fail(WORKER_EXIT_CONFIG, &error);
+            return fail(EXIT_STATUS_CONFIG, &error);
         master->redis = private_redis_new(config, predecessor_patience, &error);
         if (master->redis == NULL)
-            return fail(WORKER_EXIT_FAILURE, &error);
+            return fail(EXIT_STATUS_FAILURE, &error);
     }
     if (master->options->state_directory != NULL &&
         state_keyring_ready(config->keyring, master->options->state_directory, &error) != 0)
-        return fail(WORKER_EXIT_CONFIG, &error);
+        return fail(EXIT_STATUS_CONFIG, &error);
+    if (channel_prepare(master, config, &error) != 0)
+        return fail(EXIT_STATUS_FAILURE, &error);
     return check_as_worker(config, false);
 }
 
@@ -140,7 +166,7 @@ static int start_listeners(struct master *master)
                LISTENER_BUSY &&
            clock_boot() < deadline)
         nanosleep(&(struct timespec){.tv_nsec = CLOCK_SECOND / 10}, NULL);
-    return result == LISTENER_OK ? 0 : fail(WORKER_EXIT_FAILURE, &error);
+    return result == LISTENER_OK ? 0 : fail(EXIT_STATUS_FAILURE, &error);
 }
 
 static void log_serving(const struct master *master, const char *what)
@@ -163,7 +189,7 @@ static int start(struct master *master)
         return status;
     if (master->redis != NULL)
         private_redis_start(master->redis);
-    workers_replace(master->workers, master->config, &master->listeners);
+    children_start(master);
     log_serving(master, "serving");
     return 0;
 }
@@ -182,13 +208,13 @@ static int reload_possible(const struct master *master, const struct config *con
     return 0;
 }
 
-static int reload_prepare(const struct master *master, struct config **config, struct listeners *listeners,
+static int reload_prepare(struct master *master, struct config **config, struct listeners *listeners,
                           struct error *error)
 {
     *config = check_config(master->options, true, error);
     if (*config == NULL)
         return -1;
-    if (reload_possible(master, *config, error) == 0 &&
+    if (reload_possible(master, *config, error) == 0 && channel_prepare(master, *config, error) == 0 &&
         listeners_open(listeners, &master->listeners, *config, master->shared, error) == LISTENER_OK)
         return 0;
     config_free(config);
@@ -209,7 +235,7 @@ static void reload(struct master *master)
     master->config = config;
     master->listeners = listeners;
     log_configure(config->log_level, config->log_format);
-    workers_replace(master->workers, config, &master->listeners);
+    children_start(master);
     listeners_close(&former_listeners, &master->listeners);
     config_free(&former_config);
     log_serving(master, "reloaded");
@@ -222,14 +248,20 @@ static bool is_stop(int signal)
     return signal == SIGTERM || signal == SIGINT;
 }
 
+/* Does what is due. Returns when (clock_boot()) the next turn is. */
+static int64_t turn(struct master *master)
+{
+    children_reap(master);
+    const int64_t now = clock_boot();
+    const int64_t children_next = children_turn(master->children, now);
+    const int64_t redis_next = private_redis_turn(master->redis, now);
+    return children_next < redis_next ? children_next : redis_next;
+}
+
 static void serve(struct master *master)
 {
     for (;;) {
-        children_reap(master);
-        const int64_t now = clock_boot();
-        const int64_t workers_next = workers_turn(master->workers, now);
-        const int64_t redis_next = private_redis_turn(master->redis, now);
-        const int signal = signal_wait(master, workers_next < redis_next ? workers_next : redis_next);
+        const int signal = signal_wait(master, turn(master));
         if (is_stop(signal))
             return;
         if (signal == SIGHUP)
@@ -239,24 +271,46 @@ static void serve(struct master *master)
     }
 }
 
+/* Takes turns until `done` says so. Returns false when a signal says not to wait for it. */
+static bool turns_until(struct master *master, bool (*done)(const struct children *children))
+{
+    for (;;) {
+        const int64_t next = turn(master);
+        if (done(master->children))
+            return true;
+        if (is_stop(signal_wait(master, next)))
+            return false;
+    }
+}
+
+static bool all_ended(const struct children *children)
+{
+    return children_running(children) == 0;
+}
+
+/* What the workers still have to tell, the reporter hears. */
+static bool children_stop(struct master *master)
+{
+    const int64_t patience = clock_from_seconds(master->config->drain_timeout) + 5 * CLOCK_SECOND;
+    children_stop_workers(master->children, clock_boot() + patience);
+    listeners_close(&master->listeners, NULL);
+    if (!turns_until(master, children_reporter_alone))
+        return false;
+    children_stop_reporter(master->children, clock_boot() + reporter_patience);
+    return turns_until(master, all_ended);
+}
+
 /* Redis ends last: what is in flight needs it. */
 static void stop(struct master *master)
 {
-    const int64_t patience = clock_from_seconds(master->config->drain_timeout) + 5 * CLOCK_SECOND;
-    int64_t deadline = clock_boot() + patience;
     int64_t redis_patience = 10 * CLOCK_SECOND;
     log_info("stopping");
-    workers_stop(master->workers, SIGTERM);
-    listeners_close(&master->listeners, NULL);
-    for (children_reap(master); workers_running(master->workers) > 0; children_reap(master)) {
-        const bool at_once = is_stop(signal_wait(master, deadline));
-        if (!at_once && clock_boot() < deadline)
+    if (!children_stop(master)) {
+        log_warning("stopping at once: %zu processes are killed", children_running(master->children));
+        children_kill(master->children);
+        while (!turns_until(master, all_ended))
             continue;
-        log_warning("%s: %zu workers are killed", at_once ? "stopping at once" : "out of time",
-                    workers_running(master->workers));
-        workers_stop(master->workers, SIGKILL);
-        deadline = clock_boot() + CLOCK_SECOND;
-        redis_patience = at_once ? 3 * CLOCK_SECOND : redis_patience;
+        redis_patience = 3 * CLOCK_SECOND;
     }
     private_redis_stop(master->redis, redis_patience);
     log_info("stopped");
@@ -268,7 +322,7 @@ int master_run(const struct master_options *options)
     log_name_process("master");
     if (sodium_init() < 0) {
         log_error("no random numbers: libsodium does not start");
-        return WORKER_EXIT_FAILURE;
+        return EXIT_STATUS_FAILURE;
     }
     signals_prepare(&master.signals);
     descriptor_limit_raise();
@@ -279,7 +333,8 @@ int master_run(const struct master_options *options)
     }
     listeners_close(&master.listeners, NULL);
     private_redis_free(&master.redis);
-    workers_free(&master.workers);
+    children_free(&master.children);
+    channel_free(&master.channel);
     shared_destroy(&master.shared);
     config_free(&master.config);
     return status;

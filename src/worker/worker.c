@@ -3,6 +3,7 @@
 #include "worker/worker.h"
 
 #include "base/clock.h"
+#include "base/exit_status.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/privileges.h"
@@ -273,17 +274,17 @@ int worker_main(const struct worker_setup *setup)
     shared_slot_own(&setup->shared->slots[setup->slot]);
     if (!take_secrets(setup->config, &secrets)) {
         free(process);
-        return WORKER_EXIT_CONFIG;
+        return EXIT_STATUS_CONFIG;
     }
-    int status = WORKER_EXIT_OK;
+    int status = EXIT_STATUS_OK;
     bool started = process_start(process, setup, &secrets);
     hear_signals();
     if (!started) {
         log_error("cannot start: no memory or no event loop");
-        status = WORKER_EXIT_FAILURE;
+        status = EXIT_STATUS_FAILURE;
     } else if (event_base_dispatch(process->worker.base) < 0) {
         log_error("the event loop failed: %s", strerror(errno));
-        status = WORKER_EXIT_FAILURE;
+        status = EXIT_STATUS_FAILURE;
     }
     process_free(process);
     free(process);
@@ -336,10 +337,10 @@ int worker_check(const struct config *config, bool redis)
     reset_signals();
     hear_signals();
     if (!take_secrets(config, &secrets))
-        return WORKER_EXIT_CONFIG;
+        return EXIT_STATUS_CONFIG;
     log_info("the keyring %s holds %zu key%s", config->keyring, vault_keys(secrets.vault),
              vault_keys(secrets.vault) == 1 ? "" : "s");
     bool reached = !redis || check_redis(config, secrets.password);
     secrets_free(&secrets);
-    return reached ? WORKER_EXIT_OK : WORKER_EXIT_FAILURE;
+    return reached ? EXIT_STATUS_OK : EXIT_STATUS_FAILURE;
 }

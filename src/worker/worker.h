@@ -9,9 +9,6 @@
 
 #include <stddef.h>
 
-/* Exit statuses of every process: 0, 1 failure, 64 usage, 78 configuration (sysexits.h). */
-enum { WORKER_EXIT_OK = 0, WORKER_EXIT_FAILURE = 1, WORKER_EXIT_CONFIG = 78 };
-
 struct worker_listener {
     int fd;      /* bound, listening, non-blocking, close-on-exec; the master keeps it open too */
     unsigned id; /* index of shared_slot.connections */
@@ -25,6 +22,7 @@ struct worker_setup {
     unsigned number; /* for names: "worker 1" ... */
     const struct worker_listener *listeners;
     size_t n_listeners;
+    int reports_fd; /* the sending end of the way to the reporter, see base/reports.h; -1: nobody listens */
 };
 
 /* Runs a worker in the calling process, which the master has just forked: opens the keyring and the Redis password,

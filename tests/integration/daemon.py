@@ -19,7 +19,7 @@ def program(name):
     return path
 
 
-REPORTER = "tk-reporter"  # what the reporter's process is called
+WORKER, REPORTER = "tk-worker-", "tk-reporter"  # what processes are called; a worker's number follows
 
 # Wherever one of these appears on standard error, a test has found something.
 SANITIZER = re.compile(r"ERROR: AddressSanitizer|runtime error:|LeakSanitizer|AddressSanitizer:DEADLYSIGNAL")
@@ -210,7 +210,7 @@ class Daemon:
 
     def workers(self):
         """The process ids of the workers, in order."""
-        return sorted(pid for pid, name in self._children().items() if "redis" not in name and name != REPORTER)
+        return sorted(pid for pid, name in self._children().items() if name.startswith(WORKER))
 
     def reporters(self):
         """The process ids of the reporters: more than one while a new one takes over."""
@@ -280,7 +280,7 @@ class Daemon:
         for pid in children:
             try:
                 if process_field(pid, "PPid") in (str(self.pid), "1") and (process_field(pid, "Name")
-                                                                           or "").startswith(("tokenkeep", REPORTER)):
+                                                                           or "").startswith((WORKER, REPORTER)):
                     os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
