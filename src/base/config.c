@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The configuration: the table of options, their values and defaults, and what listeners may be. */
+/* The configuration: the table of options, their values and defaults, what listeners may be, and hooks. */
 #include "base/config.h"
 
 #include "base/address.h"
 #include "base/config_options.h"
 #include "base/config_value.h"
 #include "base/redis_url.h"
+#include "base/script.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,14 +14,14 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The place of a member, which must be of the type; none for options that this version only checks. */
+/* The place of a member, which must be of the type. */
 #define PLACE(structure, member, type) \
     (offsetof(struct structure, member) + 0 * sizeof(_Generic(((struct structure *)NULL)->member, type : 0)))
 #define IN_CONFIG(member, type)   PLACE(config, member, type)
 #define IN_LISTENER(member, type) PLACE(config_listener, member, type)
-#define NOWHERE                   CONFIG_NOWHERE
 
 #define SHORTEST 0.001
+#define DAY      86400.0
 #define YEAR     31536000.0
 #define TERABYTE 1099511627776.0
 
@@ -90,15 +91,19 @@ const struct config_option config_options[] = {
     {"cache", "negative-ttl", TYPE_SECONDS, IN_CONFIG(cache_negative_ttl, double), 0, YEAR, NULL,
      "1", "seconds that an unknown key is remembered"},
 
-    {"audit", "file", TYPE_PATH, NOWHERE, 0, 0, NULL,
+    {"audit", "file", TYPE_PATH, IN_CONFIG(audit_file, char *), 0, 0, NULL,
      "(none)", "the audit log"},
-    {"audit", "mode", TYPE_CHOICE, NOWHERE, 0, 0, "best-effort|required",
+    {"audit", "mode", TYPE_CHOICE, IN_CONFIG(audit_mode, unsigned), 0, 0, "best-effort|required",
      "best-effort", "whether a change is answered only once its record is on disk"},
-    {"audit", "reads", TYPE_BOOLEAN, NOWHERE, 0, 0, NULL,
+    {"audit", "reads", TYPE_BOOLEAN, IN_CONFIG(audit_reads, bool), 0, 0, NULL,
      "false", "whether look-ups are recorded, not changes alone"},
 
-    {"slack", "webhook-file", TYPE_PATH, NOWHERE, 0, 0, NULL,
+    {"slack", "webhook-file", TYPE_PATH, IN_CONFIG(slack_webhook_file, char *), 0, 0, NULL,
      "(none)", "the file with the address of the Slack webhook"},
+    {"slack", "application", TYPE_PRINTABLE, IN_CONFIG(slack_application, char *), 1, CONFIG_APPLICATION_MAX, NULL,
+     "tokenkeep", "what messages call this server"},
+    {"slack", "group-interval", TYPE_SECONDS, IN_CONFIG(slack_group_interval, double), 1, DAY, NULL,
+     "300", "seconds that further problems of a kind are gathered into one message"},
 
     {.section = NULL},
 };
@@ -160,8 +165,8 @@ static int store_address(char **place, const char *value, struct error *reason)
     return address_parse(value, &address, reason) == 0 ? store_string(place, value, reason) : -1;
 }
 
-static int store(const struct config_option *option, void *base, const char *value, const char *folder,
-                 struct error *reason)
+int config_option_store(const struct config_option *option, void *base, const char *value, const char *folder,
+                        struct error *reason)
 {
     void *place = (char *)base + option->place;
     switch (option->type) {
@@ -179,28 +184,6 @@ static int store(const struct config_option *option, void *base, const char *val
     case TYPE_URL: return redis_url_parse(value, place, reason);
     }
     return -1;
-}
-
-/* Reads a value that has no place, only to see whether it is right. */
-static int check(const struct config_option *option, const char *value, const char *folder, struct error *reason)
-{
-    struct config_option moved = *option;
-    moved.place = 0;
-    union {
-        char *string;
-        unsigned number;
-        bool boolean;
-    } scratch = {NULL};
-    int result = store(&moved, &scratch, value, folder, reason);
-    if (option->type == TYPE_PATH)
-        free(scratch.string);
-    return result;
-}
-
-int config_option_store(const struct config_option *option, void *base, const char *value, const char *folder,
-                        struct error *reason)
-{
-    return option->place == NOWHERE ? check(option, value, folder, reason) : store(option, base, value, folder, reason);
 }
 
 /* The defaults of a listener, or of all but listeners. */
@@ -274,6 +257,34 @@ int config_listener_check(const struct config *config, const struct config_liste
     return 0;
 }
 
+/* Hooks */
+
+struct config_script *config_hook_add(struct config *config, const char *title, const char *path, unsigned line,
+                                      struct error *reason)
+{
+    if (config->n_hooks == CONFIG_HOOKS_MAX) {
+        error_set(reason, "there are more than %d hooks", CONFIG_HOOKS_MAX);
+        return NULL;
+    }
+    struct config_script *hook = &config->hooks[config->n_hooks++];
+    hook->line = line;
+    if (store_string(&hook->name, title, reason) != 0 || store_string(&hook->path, path, reason) != 0)
+        return NULL;
+    return hook;
+}
+
+int config_setting_add(struct config_script *script, const char *name, const char *value, struct error *reason)
+{
+    if (script->n_settings == CONFIG_SETTINGS_MAX)
+        return error_set(reason, "there are more than %d settings", CONFIG_SETTINGS_MAX);
+    if (script->settings == NULL)
+        script->settings = calloc(CONFIG_SETTINGS_MAX, sizeof *script->settings);
+    if (script->settings == NULL)
+        return error_set(reason, "out of memory");
+    struct config_setting *setting = &script->settings[script->n_settings++];
+    return store_string(&setting->name, name, reason) == 0 ? store_string(&setting->value, value, reason) : -1;
+}
+
 /* Serving without a file */
 
 /* Made absolute whether the folder is there or not. NULL when that cannot be done. */
@@ -304,12 +315,24 @@ static int add_listener(struct config *config, const char *name, const char *add
     return config_listener_check(config, listener, error);
 }
 
+static int add_audit(struct config *config, struct error *reason)
+{
+    static const char script[] = "audit.lua";
+    char *path = NULL;
+    if (script_find_installed(script, &path, reason) != 0)
+        return -1;
+    const struct config_script *hook = config_hook_add(config, script, path, 0, reason);
+    free(path);
+    return hook != NULL ? 0 : -1;
+}
+
 static int set_state(struct config *config, const char *folder, struct error *reason)
 {
     char *socket_path = NULL, *address = NULL;
     int result = -1;
     if (redis_url_private(folder, &config->redis, reason) != 0 ||
-        store_path(&config->keyring, "keyring", folder, reason) != 0)
+        store_path(&config->keyring, "keyring", folder, reason) != 0 ||
+        store_path(&config->audit_file, "audit.log", folder, reason) != 0 || add_audit(config, reason) != 0)
         return -1;
     if (value_path("admin.sock", folder, &socket_path, reason) == 0) {
         if (asprintf(&address, "unix:%s", socket_path) >= 0)
@@ -337,6 +360,17 @@ struct config *config_for_state(const char *directory, const char *listen, struc
     return config;
 }
 
+static void free_hook(struct config_script *hook)
+{
+    for (size_t i = 0; i < hook->n_settings; i++) {
+        free(hook->settings[i].name);
+        free(hook->settings[i].value);
+    }
+    free(hook->settings);
+    free(hook->name);
+    free(hook->path);
+}
+
 void config_free(struct config **config)
 {
     struct config *old = *config;
@@ -348,6 +382,8 @@ void config_free(struct config **config)
         free(old->listeners[i].owner);
         free(old->listeners[i].group);
     }
+    for (size_t i = 0; i < old->n_hooks; i++)
+        free_hook(&old->hooks[i]);
     free(old->redis.url);
     free(old->redis.host);
     free(old->redis.path);
@@ -358,6 +394,9 @@ void config_free(struct config **config)
     free(old->file);
     free(old->user);
     free(old->keyring);
+    free(old->audit_file);
+    free(old->slack_webhook_file);
+    free(old->slack_application);
     free(old);
     *config = NULL;
 }

@@ -22,7 +22,8 @@ enum {
     CONFIG_HOOKS_MAX = 16,
     CONFIG_SETTINGS_MAX = 64, /* of one hook */
     CONFIG_WORKERS_MAX = 256,
-    CONFIG_PREFIX_MAX = 64, /* bytes of redis.prefix */
+    CONFIG_PREFIX_MAX = 64,      /* bytes of redis.prefix */
+    CONFIG_APPLICATION_MAX = 64, /* bytes of slack.application */
 };
 
 struct config_listener {
@@ -98,13 +99,14 @@ struct config {
     struct config_script hooks[CONFIG_HOOKS_MAX];
 };
 
-/* Reads and checks the file at `path`. NULL on failure; `error` then reads "FILE:LINE: what is wrong". Options that
- * this version reads but does not act on are logged as warnings when `warn` is true. The caller owns the result. */
+/* Reads and checks the file at `path`, and finds the scripts that it names. NULL on failure; `error` then reads
+ * "FILE:LINE: what is wrong". What is right and of no effect is logged as warnings when `warn` is true. The caller owns
+ * the result. */
 struct config *config_load(const char *path, bool warn, struct error *error) __attribute__((warn_unused_result));
 
 /* What `tokenkeepd --state DIR` serves, with no file: a private Redis in `directory`, DIR/keyring, DIR/admin.sock
- * (manage) and `listen` (verify; NULL: 127.0.0.1:7117). `directory` is made absolute. NULL on failure, with `error`
- * set. */
+ * (manage), `listen` (verify; NULL: 127.0.0.1:7117) and the installed hook audit.lua, which writes DIR/audit.log.
+ * `directory` is made absolute. NULL on failure, with `error` set. */
 struct config *config_for_state(const char *directory, const char *listen, struct error *error)
     __attribute__((warn_unused_result));
 

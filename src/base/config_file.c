@@ -4,6 +4,7 @@
 #include "base/config_options.h"
 #include "base/config_text.h"
 #include "base/config_value.h"
+#include "base/script.h"
 
 #include <confuse.h>
 #include <stdio.h>
@@ -19,11 +20,6 @@ struct unix_only {
     unsigned line;
 };
 
-struct warning {
-    const char *text;
-    unsigned line;
-};
-
 /* What is known while a file is read. */
 struct loading {
     const char *path;
@@ -35,8 +31,8 @@ struct loading {
     cfg_t *root;
     unsigned sections_ended;
     struct unix_only unix_only[CONFIG_LISTENERS_MAX];
-    size_t n_warnings;
-    struct warning warnings[CONFIG_SECTIONS_MAX];
+    unsigned audit_line; /* where the sections open, 0: nowhere */
+    unsigned slack_line;
 };
 
 /* libConfuse calls back without an argument of ours, and its parser has global state anyway. */
@@ -106,58 +102,56 @@ static int redis_ended(struct loading *loading, cfg_t *section)
     return 0;
 }
 
-static void warn_later(struct loading *loading, const char *text)
-{
-    loading->warnings[loading->n_warnings++] = (struct warning){text, section_line(loading)};
-}
-
 static int audit_ended(struct loading *loading, cfg_t *section)
 {
     (void)section;
-    warn_later(loading, "audit: this version writes no audit log; the section is checked and has no effect");
+    loading->audit_line = section_line(loading);
     return 0;
 }
 
 static int slack_ended(struct loading *loading, cfg_t *section)
 {
     (void)section;
-    warn_later(loading, "slack: this version sends nothing to Slack; the section is checked and has no effect");
+    loading->slack_line = section_line(loading);
     return 0;
 }
 
-/* A script's title, and its options, which can have any name. The scanner has kept control characters out, but not
- * those of an environment variable. */
-static int check_script(struct loading *loading, cfg_t *section)
+/* The options of a hook can have any name. The scanner has kept control characters out, but not those of an
+ * environment variable. */
+static int read_setting(struct loading *loading, struct config_script *hook, cfg_opt_t *setting)
 {
     struct error reason;
-    char *path = NULL;
-    int result = value_path(cfg_title(section), loading->folder, &path, &reason);
-    free(path);
-    if (result != 0)
-        return FAIL(loading, section_line(loading), "%s: the title is not the file of a script: %s", cfg_name(section),
-                    reason.text);
-    for (unsigned i = 0; i < cfg_num(section); i++) {
-        cfg_opt_t *setting = cfg_getnopt(section, i);
-        const char *value = cfg_opt_getstr(setting);
-        if (value != NULL && value_has_control(value))
-            return FAIL(loading, section_line(loading), "%s.%s: there is a control character in the value",
-                        cfg_name(section), cfg_opt_name(setting));
-    }
+    const char *name = cfg_opt_name(setting), *value = cfg_opt_getstr(setting);
+    if (strcmp(name, "audit") == 0 || strcmp(name, "slack") == 0)
+        return FAIL(loading, hook->line, "hook.%s: scripts find the section %s under this name; give another", name,
+                    name);
+    if (value_has_control(value))
+        return FAIL(loading, hook->line, "hook.%s: there is a control character in the value", name);
+    if (config_setting_add(hook, name, value, &reason) != 0)
+        return FAIL(loading, hook->line, "hook: %s", reason.text);
     return 0;
 }
 
 static int hook_ended(struct loading *loading, cfg_t *section)
 {
-    if (check_script(loading, section) != 0)
-        return -1;
-    warn_later(loading, "hook: this version runs no hooks; the section is checked and has no effect");
+    struct error reason;
+    const char *title = cfg_title(section);
+    char *path = NULL;
+    if (script_find(title, loading->folder, &path, &reason) != 0)
+        return FAIL(loading, section_line(loading), "hook: %s", reason.text);
+    struct config_script *hook = config_hook_add(loading->config, title, path, section_line(loading), &reason);
+    free(path);
+    if (hook == NULL)
+        return FAIL(loading, section_line(loading), "hook: %s", reason.text);
+    for (unsigned i = 0; i < cfg_num(section); i++)
+        if (read_setting(loading, hook, cfg_getnopt(section, i)) != 0)
+            return -1;
     return 0;
 }
 
 static int policy_ended(struct loading *loading, cfg_t *section)
 {
-    if (check_script(loading, section) != 0)
-        return -1;
+    (void)section;
     return FAIL(loading, section_line(loading),
                 "policy: this version has no policies, and refuses to start rather than run without one; take the "
                 "section away to accept that");
@@ -215,8 +209,8 @@ static int set_option(struct loading *loading, const struct config_option *optio
     if (config_option_store(option, loading->config, value, loading->folder, reason) != 0)
         return -1;
     if (strcmp(option->section, "audit") == 0 && strcmp(option->name, "mode") == 0 && strcmp(value, "required") == 0)
-        return error_set(reason, "this version has no audit log, and refuses to start rather than run without one that "
-                                 "is required; give best-effort to accept that");
+        return error_set(reason, "this version cannot hold back an answer until its record is on disk, and refuses to "
+                                 "start rather than pretend it; give best-effort to accept that");
     return 0;
 }
 
@@ -347,6 +341,47 @@ static int find_folder(struct loading *loading)
     return loading->folder != NULL ? 0 : FAIL(loading, 1, "the folder of the file cannot be found");
 }
 
+/* The file as a whole */
+
+/* The two hooks that come with tokenkeep do nothing without these options, which stand in another section. */
+static int check_hook(struct loading *loading, const struct config_script *hook)
+{
+    if (strcmp(hook->name, "audit.lua") == 0 && loading->config->audit_file == NULL)
+        return FAIL(loading, hook->line,
+                    "hook: audit.lua has no file to write; give both lines: "
+                    "audit { file = \"/var/log/tokenkeep/audit.log\" } and hook \"audit.lua\" { }");
+    if (strcmp(hook->name, "slack.lua") == 0 && loading->config->slack_webhook_file == NULL)
+        return FAIL(loading, hook->line,
+                    "hook: slack.lua has no webhook to post to; give both lines: "
+                    "slack { webhook-file = \"" SYSCONFDIR "/tokenkeep/slack-webhook\" } and hook \"slack.lua\" { }");
+    return 0;
+}
+
+static int check_whole(struct loading *loading)
+{
+    const struct config *config = loading->config;
+    if (config->n_listeners == 0)
+        return FAIL(loading, loading->text.lines,
+                    "listener: there is none; add listener \"NAME\" { address = \"127.0.0.1:7117\" }");
+    for (size_t i = 0; i < config->n_hooks; i++)
+        if (check_hook(loading, &config->hooks[i]) != 0)
+            return -1;
+    return 0;
+}
+
+static void warn_of_no_effect(const struct loading *loading)
+{
+    const struct config *config = loading->config;
+    if (config->n_hooks > 0)
+        return;
+    if (config->audit_file != NULL)
+        log_warning("%s:%u: audit.file: there is no hook, so nothing writes it; add hook \"audit.lua\" { }",
+                    loading->path, loading->audit_line);
+    if (config->slack_webhook_file != NULL)
+        log_warning("%s:%u: slack.webhook-file: there is no hook, so nothing posts to it; add hook \"slack.lua\" { }",
+                    loading->path, loading->slack_line);
+}
+
 static int read_config(struct loading *loading)
 {
     struct error reason;
@@ -358,12 +393,7 @@ static int read_config(struct loading *loading)
     loading->config->file = strdup(loading->path);
     if (loading->config->file == NULL)
         return FAIL(loading, 1, "out of memory");
-    if (parse(loading) != 0)
-        return -1;
-    if (loading->config->n_listeners == 0)
-        return FAIL(loading, loading->text.lines,
-                    "listener: there is none; add listener \"NAME\" { address = \"127.0.0.1:7117\" }");
-    return 0;
+    return parse(loading) == 0 ? check_whole(loading) : -1;
 }
 
 struct config *config_load(const char *path, bool warn, struct error *error)
@@ -371,8 +401,8 @@ struct config *config_load(const char *path, bool warn, struct error *error)
     struct loading loading = {.path = path, .error = error};
     if (read_config(&loading) != 0)
         config_free(&loading.config);
-    for (size_t i = 0; i < loading.n_warnings && warn && loading.config != NULL; i++)
-        log_warning("%s:%u: %s", path, loading.warnings[i].line, loading.warnings[i].text);
+    else if (warn)
+        warn_of_no_effect(&loading);
     config_text_clear(&loading.text);
     free(loading.folder);
     return loading.config;

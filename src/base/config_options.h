@@ -7,7 +7,6 @@
 #include "base/error.h"
 
 #include <stddef.h>
-#include <stdint.h>
 
 enum config_type {
     TYPE_COUNT,     /* unsigned; a whole number within the bounds */
@@ -23,9 +22,6 @@ enum config_type {
     TYPE_ADDRESS,   /* char *; of a listener */
     TYPE_URL,       /* struct config_redis */
 };
-
-/* The place of an option that is checked and has no effect in this version. */
-#define CONFIG_NOWHERE SIZE_MAX
 
 struct config_option {
     const char *section; /* "": top level */
@@ -59,6 +55,15 @@ struct config_listener *config_listener_find(struct config *config, const char *
 /* Checks what concerns a listener as a whole and those before it; its address has been read. Returns 0, or -1 with
  * `reason`. */
 int config_listener_check(const struct config *config, const struct config_listener *listener, struct error *reason)
+    __attribute__((warn_unused_result));
+
+/* A further hook, `title` in the file and found at `path`, without settings; `config` owns it and copies what it is
+ * given. NULL with `reason` set when there are too many. */
+struct config_script *config_hook_add(struct config *config, const char *title, const char *path, unsigned line,
+                                      struct error *reason) __attribute__((warn_unused_result));
+
+/* A further setting of a script, copied. Returns 0, or -1 with `reason` set when it has too many. */
+int config_setting_add(struct config_script *script, const char *name, const char *value, struct error *reason)
     __attribute__((warn_unused_result));
 
 #endif

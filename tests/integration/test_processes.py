@@ -714,33 +714,51 @@ def test_usage(arguments):
     assert done.returncode == 64 and "usage:" in done.stderr and not done.stdout
 
 
-@pytest.mark.parametrize("text,status,expected", [
-    ('policy "policy.lua" { }', 78, "policy"),
-    ('audit { mode = "required" }', 78, "audit"),
-    ('hook "audit.lua" { }', 0, "hook"),
-    ('audit { file = "audit.log" mode = "best-effort" }', 0, "audit"),
-    ('slack { webhook-file = "webhook" }', 0, "slack"),
-])
-def test_what_is_not_built_yet(start_daemon, redis_server, spawn, text, status, expected):
-    """Nobody believes that a policy is in force or that changes are recorded when they are not."""
-    daemon = start_daemon(redis_server)
-    lines = open(daemon.config_file).read().count("\n")
+def configure(daemon, text):
+    """Adds text to the configuration of a daemon that was started, and stops it. Returns where that stands: FILE:LINE."""
+    with open(daemon.config_file) as file:
+        place = f"tokenkeepd.conf:{file.read().count(chr(10)) + 1}: "
     daemon.stop()
     with open(daemon.config_file, "a") as file:
         file.write(text + "\n")
-    place = f"tokenkeepd.conf:{lines + 1}: "
+    return place
+
+
+@pytest.mark.parametrize("text,expected", [
+    ('policy "policy.lua" { }', "policy: this version has no policies"),
+    ('audit { mode = "required" }', "audit.mode: this version cannot hold back an answer until its record is on disk"),
+    ('hook "audit.lua" { }', "hook: audit.lua has no file to write"),
+    ('hook "slack.lua" { }', "hook: slack.lua has no webhook to post to"),
+    ('hook "none.lua" { }', 'hook: there is no script "none.lua" in '),
+    ('hook "./audit.lua" { }', "hook: there is no file "),
+])
+def test_refused_configurations(start_daemon, redis_server, text, expected):
+    """Nobody believes that a policy is in force or that changes are recorded when they are not."""
+    daemon = start_daemon(redis_server)
+    place = configure(daemon, text)
+    for arguments in (["--check"], []):
+        done = run("--config", daemon.config_file, *arguments)
+        assert done.returncode == 78 and place + expected in done.stderr, done
+
+
+@pytest.mark.parametrize("text,expected", [
+    ('audit { file = "audit.log" }', "audit.file: there is no hook"),
+    ('slack { webhook-file = "webhook" }', "slack.webhook-file: there is no hook"),
+])
+def test_warnings(start_daemon, redis_server, spawn, text, expected):
+    """What has no effect is said by a check and by a start."""
+    daemon = start_daemon(redis_server)
+    place = configure(daemon, text)
+    with open(os.path.join(daemon.folder, "webhook"), "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.write("https://hooks.example.org/services/a/b/c\n")
     done = run("--config", daemon.config_file, "--check")
-    assert done.returncode == status and place in done.stderr and expected in done.stderr, done
-    if status:
-        done = run("--config", daemon.config_file)
-        assert done.returncode == status and place in done.stderr
-    else:
-        master = spawn("--config", daemon.config_file)
-        client = until(lambda: try_connect(daemon.manage), 20, "a connection")
-        assert client.ask("PING").last == "OK"
-        client.close()
-        assert [line for line in master.log().splitlines() if place in line and " warning " in line]
-        master.stop()
+    assert done.returncode == 0 and place + expected in done.stderr, done
+    master = spawn("--config", daemon.config_file)
+    client = until(lambda: try_connect(daemon.manage), 20, "a connection")
+    assert client.ask("PING").last == "OK"
+    client.close()
+    assert [line for line in master.log().splitlines() if place + expected in line and " warning " in line]
+    master.stop()
 
 
 # The private Redis

@@ -4,6 +4,7 @@
 #define TK_TESTS_CONFIG_FILES_H
 
 #include "base/config.h"
+#include "base/script.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -49,12 +51,13 @@ static const char everything[] = "workers = 3 user = \"nobody\"  // two on a lin
                                  "}\n"
                                  "cache { bytes = 0 entries = 7 negative-entries = 0 ttl = 0 negative-ttl = 0.0 }\n"
                                  "audit { file = a.log mode = best-effort reads = On }\n"
-                                 "slack { webhook-file = hook }\n"
+                                 "slack { webhook-file = hook application = \"o'k\" group-interval = 1.5 }\n"
                                  "hook \"audit.lua\" { anything = \"goes here\" url = 'x' anything-else = 4 }\n"
                                  "hook other.lua { anything = \"\\\"quoted\\\" \\$\\\\\" }\n";
 
-static char here[PATH_MAX];   /* the temporary folder that the tests run in */
-static char source[PATH_MAX]; /* the folder of the source */
+static char here[PATH_MAX];          /* the temporary folder that the tests run in */
+static char installed[PATH_MAX + 4]; /* the folder lua in it */
+static char source[PATH_MAX];        /* the folder of the source */
 
 /* Writes a file in the temporary folder. */
 static inline void write_file(const char *name, const char *bytes, size_t size)
@@ -63,6 +66,12 @@ static inline void write_file(const char *name, const char *bytes, size_t size)
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, size, file), size);
     assert_int_equal(fclose(file), 0);
+}
+
+static inline void write_script(const char *name)
+{
+    static const char script[] = "return {}\n";
+    write_file(name, script, sizeof script - 1);
 }
 
 /* Loads a text as FILE_NAME. */
@@ -99,7 +108,7 @@ static inline void assert_error(struct config *config, const struct error *error
     assert_string_equal(error->text, expected);
 }
 
-/* For cmocka: the folder and the environment. */
+/* For cmocka: the folder, with a script and a folder lua of installed ones, and the environment. */
 static inline int set_up(void **state)
 {
     (void)state;
@@ -110,6 +119,13 @@ static inline int set_up(void **state)
     snprintf(folder, sizeof folder, "%s/tokenkeep-config-XXXXXX", temporary != NULL ? temporary : "/tmp");
     if (mkdtemp(folder) == NULL || chdir(folder) != 0 || getcwd(here, sizeof here) == NULL)
         return -1;
+    snprintf(installed, sizeof installed, "%s/lua", here);
+    script_installed_folder = installed;
+    if (mkdir(installed, 0700) != 0)
+        return -1;
+    write_script("lua/audit.lua");
+    write_script("lua/slack.lua");
+    write_script("other.lua");
     setenv("TK_TEST_WORKERS", "7", 1);
     setenv("TK_TEST_CONTROL", "a\nb", 1);
     unsetenv("TK_TEST_UNSET");
@@ -119,12 +135,14 @@ static inline int set_up(void **state)
 static inline int tear_down(void **state)
 {
     (void)state;
-    static const char *const left[] = {FILE_NAME, "stderr", "fifo", "secret.conf", "sub/s.conf", "file"};
+    static const char *const left[] = {FILE_NAME, "stderr",        "fifo",          "secret.conf", "sub/s.conf",
+                                       "file",    "lua/audit.lua", "lua/slack.lua", "other.lua"};
     for (size_t i = 0; i < sizeof left / sizeof *left; i++)
         if (unlink(left[i]) != 0 && errno != ENOENT)
             return -1;
     rmdir("sub");
     rmdir("there");
+    rmdir("lua");
     return rmdir(here);
 }
 

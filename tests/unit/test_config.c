@@ -40,6 +40,13 @@ static void defaults(void **state)
     assert_int_equal(config->cache_entries, 100000);
     assert_int_equal(config->cache_negative_entries, 16384);
     assert_true(config->cache_ttl == 5 && config->cache_negative_ttl == 1);
+    assert_null(config->audit_file);
+    assert_int_equal(config->audit_mode, AUDIT_BEST_EFFORT);
+    assert_false(config->audit_reads);
+    assert_null(config->slack_webhook_file);
+    assert_string_equal(config->slack_application, "tokenkeep");
+    assert_true(config->slack_group_interval == 300);
+    assert_int_equal(config->n_hooks, 0);
     config_free(&config);
     assert_null(config);
 }
@@ -62,6 +69,31 @@ static void assert_listeners(const struct config *config)
     assert_int_equal(second->line, 13);
     assert_string_equal(third->address, "[::1]:2");
     assert_int_equal(third->role, ROLE_MANAGE);
+}
+
+static void assert_setting(const struct config_script *script, size_t place, const char *name, const char *value)
+{
+    assert_true(place < script->n_settings);
+    assert_string_equal(script->settings[place].name, name);
+    assert_string_equal(script->settings[place].value, value);
+}
+
+static void assert_hooks(const struct config *config)
+{
+    assert_int_equal(config->n_hooks, 2);
+    const struct config_script *first = &config->hooks[0], *second = first + 1;
+    assert_string_equal(first->name, "audit.lua");
+    assert_string_equal(first->path, in_folder("lua/audit.lua"));
+    assert_int_equal(first->line, 32);
+    assert_int_equal(first->n_settings, 3);
+    assert_setting(first, 0, "anything", "goes here");
+    assert_setting(first, 1, "url", "x");
+    assert_setting(first, 2, "anything-else", "4");
+    assert_string_equal(second->name, "other.lua");
+    assert_string_equal(second->path, in_folder("other.lua"));
+    assert_int_equal(second->line, 33);
+    assert_int_equal(second->n_settings, 1);
+    assert_setting(second, 0, "anything", "\"quoted\" $\\");
 }
 
 static void every_option(void **state)
@@ -89,6 +121,12 @@ static void every_option(void **state)
     assert_int_equal(config->cache_entries, 7);
     assert_int_equal(config->cache_negative_entries, 0);
     assert_true(config->cache_ttl == 0 && config->cache_negative_ttl == 0);
+    assert_string_equal(config->audit_file, in_folder("a.log"));
+    assert_true(config->audit_reads);
+    assert_string_equal(config->slack_webhook_file, in_folder("hook"));
+    assert_string_equal(config->slack_application, "o'k");
+    assert_true(config->slack_group_interval == 1.5);
+    assert_hooks(config);
     config_free(&config);
 }
 
@@ -156,15 +194,62 @@ static void logged(const char *text, bool warn, char *out, size_t size)
     out[n < 0 ? 0 : n] = '\0';
 }
 
+/* The order of hooks is that of the file, wherever the options stand that they need. */
+static void hooks(void **state)
+{
+    (void)state;
+    struct config *config = load_good("hook slack.lua { channel = a b = \"${TK_TEST_WORKERS}\" }\n" LISTENER
+                                      "hook \"./other.lua\"\n{\n}\nhook other.lua { a = '' }\nhook audit.lua { }\n"
+                                      "slack { webhook-file = /w }\naudit { file = /l reads = false }\n");
+    static const char *const names[] = {"slack.lua", "./other.lua", "other.lua", "audit.lua"};
+    static const char *const paths[] = {"lua/slack.lua", "./other.lua", "other.lua", "lua/audit.lua"};
+    static const unsigned lines[] = {1, 4, 6, 7};
+    assert_int_equal(config->n_hooks, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_string_equal(config->hooks[i].name, names[i]);
+        assert_string_equal(config->hooks[i].path, in_folder(paths[i]));
+        assert_int_equal(config->hooks[i].line, lines[i]);
+    }
+    assert_int_equal(config->hooks[0].n_settings, 2);
+    assert_setting(&config->hooks[0], 0, "channel", "a");
+    assert_setting(&config->hooks[0], 1, "b", "7");
+    assert_int_equal(config->hooks[1].n_settings, 0);
+    assert_setting(&config->hooks[2], 0, "a", "");
+    config_free(&config);
+}
+
+/* Only the two titles exactly, and only what names a file, make options belong together. */
+static void hooks_without_options(void **state)
+{
+    (void)state;
+    char text[PATH_MAX + 300];
+    snprintf(text, sizeof text, LISTENER "hook \"%s/audit.lua\" { }\nhook \"lua/slack.lua\" { }\n", installed);
+    struct config *config = load_good(text);
+    assert_int_equal(config->n_hooks, 2);
+    assert_string_equal(config->hooks[0].path, in_folder("lua/audit.lua"));
+    config_free(&config);
+}
+
+static void missing_script(void **state)
+{
+    (void)state;
+    struct error error;
+    char expected[3 * PATH_MAX];
+    struct config *config = load(LISTENER "audit { file = a }\nhook\n\"none.lua\" {\n}\n", &error);
+    snprintf(expected, sizeof expected,
+             FILE_NAME ":4: hook: there is no script \"none.lua\" in %s nor in %s; put it into one of them, or correct "
+                       "the title",
+             here, installed);
+    assert_error(config, &error, expected);
+}
+
 static void warnings(void **state)
 {
     (void)state;
-    static const char text[] = LISTENER "audit {\n}\nslack { webhook-file = /a }\nhook a { }\nhook\nb\n{\nc = d\n}\n";
+    static const char text[] = LISTENER "slack { webhook-file = /a }\naudit\n{\nfile = a\n}\n";
     static const char *const expected[] = {
-        FILE_NAME ":2: audit: this version writes no audit log; the section is checked and has no effect\n",
-        FILE_NAME ":4: slack: this version sends nothing to Slack; the section is checked and has no effect\n",
-        FILE_NAME ":5: hook: this version runs no hooks; the section is checked and has no effect\n",
-        FILE_NAME ":8: hook: this version runs no hooks; the section is checked and has no effect\n",
+        FILE_NAME ":4: audit.file: there is no hook, so nothing writes it; add hook \"audit.lua\" { }\n",
+        FILE_NAME ":2: slack.webhook-file: there is no hook, so nothing posts to it; add hook \"slack.lua\" { }\n",
     };
     char lines[2048], *at = lines;
     logged(text, true, lines, sizeof lines);
@@ -177,8 +262,21 @@ static void warnings(void **state)
     assert_string_equal(at, "");
     logged(text, false, lines, sizeof lines);
     assert_string_equal(lines, "");
-    logged("hook a { }", true, lines, sizeof lines);
-    assert_string_equal(lines, "");
+}
+
+static void no_warnings(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        LISTENER "slack { webhook-file = /a }\naudit { file = a }\nhook other.lua { }\n",
+        LISTENER "slack { application = a }\naudit { reads = true }\n",
+        "audit { file = a }\n", /* an error, which is the caller's to log */
+    };
+    char lines[2048];
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        logged(texts[i], true, lines, sizeof lines);
+        assert_string_equal(lines, "");
+    }
 }
 
 /* Whether a line of the sample is an option or a brace that is commented out. Policies stay out: this version refuses
@@ -225,6 +323,9 @@ static void sample_loads(void **state)
 
     config = load_good(uncomment(text));
     free(text);
+    assert_int_equal(config->n_hooks, 2);
+    assert_string_equal(config->audit_file, "/var/log/tokenkeep/audit.log");
+    assert_string_equal(config->slack_webhook_file, "/etc/tokenkeep/slack-webhook");
     assert_int_equal(config->workers, 4);
     assert_string_equal(config->user, "tokenkeep");
     assert_string_equal(config->redis.username, "tokenkeep");
@@ -258,6 +359,16 @@ static void assert_state_config(const char *directory, const char *name)
     assert_string_equal(config->listeners[1].name, "public");
     assert_string_equal(config->listeners[1].address, "127.0.0.1:7117");
     assert_int_equal(config->listeners[1].role, ROLE_VERIFY);
+    snprintf(expected, sizeof expected, "%s/audit.log", in_folder(name));
+    assert_string_equal(config->audit_file, expected);
+    assert_int_equal(config->audit_mode, AUDIT_BEST_EFFORT);
+    assert_false(config->audit_reads);
+    assert_null(config->slack_webhook_file);
+    assert_int_equal(config->n_hooks, 1);
+    assert_string_equal(config->hooks[0].name, "audit.lua");
+    assert_string_equal(config->hooks[0].path, in_folder("lua/audit.lua"));
+    assert_int_equal(config->hooks[0].n_settings, 0);
+    assert_int_equal(config->hooks[0].line, 0);
     config_free(&config);
 }
 
@@ -291,12 +402,38 @@ static void state_folder(void **state)
     assert_non_null(strstr(error.text, "--state: the path of the Redis socket has "));
 }
 
+/* An audit.lua in the folder is not the server's own. */
+static void state_without_script(void **state)
+{
+    (void)state;
+    struct error error;
+    char expected[3 * PATH_MAX];
+    assert_int_equal(rename("lua/audit.lua", "audit.lua"), 0);
+    struct config *config = config_for_state(".", NULL, &error);
+    assert_int_equal(rename("audit.lua", "lua/audit.lua"), 0);
+    snprintf(
+        expected, sizeof expected,
+        "--state: the script audit.lua, which is installed with tokenkeep, is missing in %s; install tokenkeep again",
+        installed);
+    assert_error(config, &error, expected);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),       cmocka_unit_test(every_option), cmocka_unit_test(variables),
-        cmocka_unit_test(redis_variants), cmocka_unit_test(folders),      cmocka_unit_test(warnings),
-        cmocka_unit_test(sample_loads),   cmocka_unit_test(state_folder),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(every_option),
+        cmocka_unit_test(variables),
+        cmocka_unit_test(redis_variants),
+        cmocka_unit_test(folders),
+        cmocka_unit_test(hooks),
+        cmocka_unit_test(hooks_without_options),
+        cmocka_unit_test(missing_script),
+        cmocka_unit_test(warnings),
+        cmocka_unit_test(no_warnings),
+        cmocka_unit_test(sample_loads),
+        cmocka_unit_test(state_folder),
+        cmocka_unit_test(state_without_script),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -135,10 +135,37 @@ static const struct {
     {LISTENER "policy \"p.lua\" {\n}", "2: policy: this version has no policies, and refuses to start rather than run "
                                        "without one; take the section away to accept that"},
     {"audit {\n mode = required }",
-     "2: audit.mode: this version has no audit log, and refuses to start rather than run "
-     "without one that is required; give best-effort to accept that"},
+     "2: audit.mode: this version cannot hold back an answer until its record is on disk, and refuses to start rather "
+     "than pretend it; give best-effort to accept that"},
+
+    /* Audit log, Slack and hooks */
+    {"audit { file = \"\" }", "1: audit.file: the path is empty; give one, or leave the option out"},
+    {"audit { mode = never }", "1: audit.mode: \"never\" is none of best-effort|required; give one of them"},
+    {"slack {\n application = \"\" }", "2: slack.application: it has 0 bytes; give 1 to 64"},
+    {"slack { application = a23456789b123456789c123456789d123456789e123456789f123456789g12345 }",
+     "1: slack.application: it has 65 bytes; give 1 to 64"},
+    {"slack { application = \"a b\" }",
+     "1: slack.application: there is a space, a control character or one beyond ASCII in it; leave that out"},
+    {"slack { group-interval = 0.999 }",
+     "1: slack.group-interval: \"0.999\" is out of range; give seconds from 1 to 86400"},
+    {"slack { group-interval = 86400.1 }",
+     "1: slack.group-interval: \"86400.1\" is out of range; give seconds from 1 to 86400"},
+    {"slack { webhook = a }",
+     "1: slack.webhook: there is no such option; known are webhook-file, application, group-interval"},
     {"hook \"\" { }",
      "1: hook: the title is not the file of a script: the path is empty; give one, or leave the option out"},
+    {"\nhook \"/none/a.lua\" {\n}",
+     "2: hook: there is no file /none/a.lua; put the script there, or correct the title"},
+    {"hook \"/\" { }", "1: hook: / is not a file but a folder or a device; give the file of a script"},
+    {"hook other.lua { Audit = 1 audit = 1 }",
+     "1: hook.audit: scripts find the section audit under this name; give another"},
+    {"\nhook other.lua {\n slack = 1 }", "2: hook.slack: scripts find the section slack under this name; give another"},
+    {LISTENER "\nhook\n\"audit.lua\"\n{ }\nslack { }",
+     "5: hook: audit.lua has no file to write; give both lines: audit { file = \"/var/log/tokenkeep/audit.log\" } and "
+     "hook \"audit.lua\" { }"},
+    {LISTENER "hook other.lua { }\nhook slack.lua { }\nslack { application = a }",
+     "3: hook: slack.lua has no webhook to post to; give both lines: slack { webhook-file = \"" SYSCONFDIR
+     "/tokenkeep/slack-webhook\" } and hook \"slack.lua\" { }"},
 
     /* What libConfuse would take without a word */
     {"workers = 1\nworkers = 1", "2: workers: it stands here for the second time, the first is on line 1; keep one"},
@@ -148,7 +175,7 @@ static const struct {
      "1: listener.address: it stands here for the second time, the first is on line 1; keep one"},
     {"hook a { k = 1\nk = 2 }", "2: hook.k: it stands here for the second time, the first is on line 1; keep one"},
     {"log { }\n\nlog { }", "3: log: it stands here for the second time, the first is on line 1; keep one"},
-    {"hook a { }\nhook a { }", "2: a second section has the title \"a\"; give each its own"},
+    {"hook other.lua { }\nhook other.lua { }", "2: a second section has the title \"other.lua\"; give each its own"},
     {LISTENER "log {\n", "2: the file ends inside of section log, which opens on line 2; close it with }"},
     {LISTENER "log {\n level = info\n",
      "3: the file ends inside of section log, which opens on line 2; close it with }"},
@@ -164,7 +191,7 @@ static const struct {
     {"user = \"${}\"", "1: this is no variable; write ${NAME} or ${NAME:-DEFAULT}"},
     {"user = \"${TK\n}\"", "1: this is no variable; write ${NAME} or ${NAME:-DEFAULT}"},
     {"user = ${TK_TEST:+a}", "1: this is no variable; write ${NAME} or ${NAME:-DEFAULT}"},
-    {"hook a { b = \"${TK_TEST_CONTROL}\" }", "1: hook.b: there is a control character in the value"},
+    {"hook other.lua { a = b\nb = \"${TK_TEST_CONTROL}\" }", "1: hook.b: there is a control character in the value"},
     {"keyring = ${TK_TEST_CONTROL}", "1: keyring: there is a control character in the path"},
     {"user = \"a\\x41\"", "1: a backslash in a string stands before \", $ and \\ only; write \\\\ for a backslash"},
     {"user = \"a\\0\"", "1: a backslash in a string stands before \", $ and \\ only; write \\\\ for a backslash"},
@@ -247,14 +274,35 @@ static void assert_bound(const char *before, const char *pattern, int most, cons
     assert_error(config, &error, expected);
 }
 
+/* More than a text may hold, though there is nothing it could hold that many of. */
+static void assert_too_much(const char *before, const char *pattern, int times, const char *after, const char *expected)
+{
+    struct error error;
+    char *text = repeat(before, pattern, times, after);
+    struct config *config = load(text, &error);
+    free(text);
+    assert_error(config, &error, expected);
+}
+
 static void bounds(void **state)
 {
     (void)state;
     assert_bound("", "listener l% { address = 127.0.0.1:% }\n", 16, "",
                  FILE_NAME ":17: listener: there are more than 16 listeners");
-    assert_bound(LISTENER, "hook h% { }\n", 127, "", FILE_NAME ":129: there are more than 128 sections");
-    assert_bound(LISTENER "hook h {\n", "o% = 1\n", 256, "}",
-                 FILE_NAME ":259: there are more than 256 options in one section");
+    char names[CONFIG_HOOKS_MAX + 1][16];
+    for (int i = 0; i <= CONFIG_HOOKS_MAX; i++) {
+        snprintf(names[i], sizeof names[i], "h%d", i + 1);
+        write_script(names[i]);
+    }
+    assert_bound(LISTENER, "hook h% { }\n", CONFIG_HOOKS_MAX, "", FILE_NAME ":18: hook: there are more than 16 hooks");
+    for (int i = 0; i <= CONFIG_HOOKS_MAX; i++)
+        assert_int_equal(unlink(names[i]), 0);
+    assert_bound(LISTENER "hook other.lua {\n", "o% = 1\n", CONFIG_SETTINGS_MAX, "}",
+                 FILE_NAME ":2: hook: there are more than 64 settings");
+    assert_too_much(LISTENER, "hook h% { }\n", CONFIG_SECTIONS_MAX, "",
+                    FILE_NAME ":129: there are more than 128 sections");
+    assert_too_much(LISTENER "hook h {\n", "o% = 1\n", CONFIG_NAMES_MAX + 1, "}",
+                    FILE_NAME ":259: there are more than 256 options in one section");
 }
 
 static void file_of_size(size_t size, struct error *error, bool loads)
@@ -314,7 +362,7 @@ static const char whole[] = "workers = 3\n" LISTENER "log { level = \"debug\" } 
                             "    role = \"manage\" /* all of it */\n"
                             "}\n"
                             "redis { url = \"redis://bob@127.0.0.1\" password-file = 'pw' }\n"
-                            "hook audit.lua { a = \"${TK_TEST_WORKERS:-b}\" }\n"
+                            "hook other.lua { a = \"${TK_TEST_WORKERS:-b}\" }\n"
                             "cache { ttl = 0.5 }\n";
 
 static int depth(const char *text, size_t size)
