@@ -25,6 +25,7 @@ void child_prepare(void)
 {
     sigset_t child_signal;
     child_signal_set(&child_signal);
+    sigaddset(&child_signal, SIGUSR2);
     sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
     sigprocmask(SIG_BLOCK, &child_signal, NULL);
 }

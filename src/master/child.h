@@ -11,7 +11,8 @@
 
 enum { CHILD_TEXT_SIZE = 96 };
 
-/* Once, before the rest: makes children that end wait to be reaped, however the parent left it, and blocks SIGCHLD. */
+/* Once, before the rest: makes children that end wait to be reaped, however the parent left it, and blocks SIGCHLD, and
+ * SIGUSR2: it tells a child to finish, and must not reach one that cannot hear it yet. */
 void child_prepare(void);
 
 /* Forks. Returns the child's pid, -1 with errno set, or 0 in the child, which dies with the master (SIGTERM), has

@@ -52,7 +52,9 @@ static void signals_prepare(sigset_t *signals)
         sigaddset(signals, handled[i]);
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         sigaction(ignored[i], &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
-    sigprocmask(SIG_SETMASK, signals, NULL);
+    sigset_t blocked = *signals;
+    sigaddset(&blocked, SIGUSR2); /* as child_prepare did */
+    sigprocmask(SIG_SETMASK, &blocked, NULL);
 }
 
 /* Waits until `until` (clock_boot()), but a second at most: the watchdog has its turn then. Returns a signal or 0. */
