@@ -7,8 +7,8 @@ server should do: "nothing" (closes), "silent" (stays open and says nothing), "d
 time), "huge" (a body of 8 MiB), "headers" (8 MiB of headers), "garbage" (no HTTP at all). A path of "/answer/WORDS", with
 "_" for the spaces, is answered with these; every other one with the next answer of the script, or with the usual one.
 
-As a program, `receiver.py FOLDER` serves HTTP and HTTPS, writes the two ports as a line, and ends with its standard
-input; FOLDER/certificate.pem is what the client is to trust."""
+As a program, `receiver.py FOLDER` serves HTTP, HTTPS, and HTTPS under the name of another machine, writes the three ports
+as a line, and ends with its standard input; FOLDER/trusted.pem is what the client is to trust."""
 import http.server
 import json
 import os
@@ -218,7 +218,13 @@ class Receiver:
 
 
 def main():
-    receivers = [Receiver(), Receiver(tls=True, folder=sys.argv[1])]
+    folder = sys.argv[1]
+    certificates = [make_certificate(folder), make_certificate(folder, "other", "DNS:other.example")]
+    with open(os.path.join(folder, "trusted.pem"), "w") as trusted:
+        for path, _key in certificates:
+            with open(path) as file:
+                trusted.write(file.read())
+    receivers = [Receiver()] + [Receiver(tls=True, certificate=pair) for pair in certificates]
     print(*[receiver.port for receiver in receivers], flush=True)
     sys.stdin.read()
     for receiver in receivers:
