@@ -18,6 +18,13 @@ int64_t clock_wall(void)
     return (int64_t)now.tv_sec;
 }
 
+int64_t clock_wall_microseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 int64_t clock_from_seconds(double seconds)
 {
     return (int64_t)(seconds * (double)CLOCK_SECOND);

@@ -13,6 +13,9 @@ int64_t clock_boot(void);
 /* Seconds since the epoch: for `created` and `expires` alone. */
 int64_t clock_wall(void);
 
+/* Microseconds since the epoch: for the times in events. */
+int64_t clock_wall_microseconds(void);
+
 /* Seconds, as configured, in nanoseconds. */
 int64_t clock_from_seconds(double seconds);
 

@@ -74,6 +74,7 @@ struct audit_event {
 /* Whether a problem stands alone, or is the beginning or the end of a state that lasts. */
 enum problem_phase { PROBLEM_ONCE, PROBLEM_BEGINS, PROBLEM_ENDS, PROBLEM_PHASES };
 
+/* Absent: a NULL text, 0 in a number; kind and message never are. */
 struct problem {
     struct event_text kind; /* such as "redis.away": problems of one kind are grouped */
     enum problem_phase phase;
@@ -89,6 +90,14 @@ enum {
     EVENT_TEXT_MAX = 1024,   /* bytes of a text; longer ones are cut where a character ends */
     EVENT_SCOPES_MAX = 4096, /* of the scopes; cut behind a whole scope, and " ..." follows */
     RECORD_MAX = 16 * 1024,  /* of a record */
+    DATAGRAM_HEAD_SIZE = 16, /* what datagram_head_encode writes */
+};
+
+/* What a datagram begins with, see reports.h. */
+struct datagram_head {
+    unsigned sender; /* index in shared->senders, at most 65535 */
+    uint64_t first;  /* sequence number of its first record */
+    unsigned count;  /* records, 1 to 65535 */
 };
 
 /* The name of a kind or a result, as hooks see it: "token.store", "ok". */
@@ -98,7 +107,8 @@ const char *event_result_name(enum event_result result);
 /* A text of a string with a NUL; NULL: absent. */
 struct event_text event_text(const char *string);
 
-/* Writes the record of an event or a problem to `record`, which has RECORD_MAX bytes. Returns its size. */
+/* Writes the record of an event or a problem to `record`, which has RECORD_MAX bytes. Returns its size. In texts, bytes
+ * that are not UTF-8 and control characters become '?'. */
 size_t event_encode(const struct audit_event *event, unsigned char *record);
 size_t problem_encode(const struct problem *problem, unsigned char *record);
 
@@ -109,5 +119,12 @@ enum record_kind { RECORD_EVENT, RECORD_PROBLEM, RECORD_BAD };
  * texts or numbers out of range, or texts that are not UTF-8 or hold control characters. */
 enum record_kind record_decode(const unsigned char *bytes, size_t size, size_t *used, struct audit_event *event,
                                struct problem *problem) __attribute__((warn_unused_result));
+
+/* Writes the DATAGRAM_HEAD_SIZE bytes of a head. */
+void datagram_head_encode(const struct datagram_head *head, unsigned char *bytes);
+
+/* Reads the head at the front of `bytes`, which may come from anybody. Returns its size, 0 when it is none. */
+size_t datagram_head_decode(const unsigned char *bytes, size_t size, struct datagram_head *head)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -35,11 +35,11 @@ struct reports *reports_new(const struct reports_settings *settings) __attribute
 void reports_event(struct reports *reports, const struct audit_event *event);
 void reports_problem(struct reports *reports, const struct problem *problem);
 
-/* Sends what waits. Returns false when some of it still does, because the reporter does not keep up: call again in 20
- * milliseconds or so. */
+/* Sends what waits, with `reports` NULL nothing. Returns false when some of it still does, because the reporter does
+ * not keep up: call again in 20 milliseconds or so. */
 bool reports_flush(struct reports *reports);
 
-/* Frees without sending, and sets to NULL; a NULL *reports is left alone. */
+/* Frees without sending, counts what still waits as dropped, and sets to NULL; a NULL *reports is left alone. */
 void reports_free(struct reports **reports);
 
 #endif

@@ -56,3 +56,56 @@ bool utf8_valid(const char *bytes, size_t size, size_t *characters)
         *characters = count;
     return true;
 }
+
+/* The same as character_size, and 0 for a control character too. */
+static size_t text_character_size(const unsigned char *c, size_t left)
+{
+    size_t size = character_size(c, left);
+    bool control = c[0] < 0x20 || c[0] == 0x7f || (size == 2 && c[0] == 0xc2 && c[1] < 0xa0);
+    return control ? 0 : size;
+}
+
+/* Whether eight bytes are all ASCII and none a control character: a borrow sets the high bit of a byte below 0x20, a
+ * carry that of 0x7f. Borrows spread only where the answer is no already. */
+static bool eight_are_text(const unsigned char *bytes)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
+    uint64_t eight;
+    memcpy(&eight, bytes, sizeof eight);
+    return ((eight | (eight - ones * 0x20) | (eight + ones)) & high) == 0;
+}
+
+/* How many bytes at the front of `text` are text. */
+static size_t text_span(const unsigned char *text, size_t size)
+{
+    size_t at = 0;
+    while (at < size) {
+        size_t step = size - at >= 8 && eight_are_text(text + at) ? 8 : text_character_size(text + at, size - at);
+        if (step == 0)
+            break;
+        at += step;
+    }
+    return at;
+}
+
+bool utf8_is_text(const char *bytes, size_t size)
+{
+    return text_span((const unsigned char *)bytes, size) == size;
+}
+
+void utf8_make_text(char *bytes, size_t size)
+{
+    size_t at = 0;
+    while ((at += text_span((unsigned char *)bytes + at, size - at)) < size)
+        bytes[at++] = '?';
+}
+
+size_t utf8_cut(const char *bytes, size_t size, size_t most)
+{
+    if (size <= most)
+        return size;
+    size_t cut = most;
+    while (cut > 0 && most - cut < 3 && is_tail((unsigned char)bytes[cut]))
+        cut--;
+    return cut;
+}

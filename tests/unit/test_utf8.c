@@ -94,6 +94,63 @@ static void counts(void **state)
     assert_int_equal(characters, 2);
 }
 
+/* Characters behind and before others, at every place in a word. */
+static void control_characters_are_no_text(void **state)
+{
+    (void)state;
+    for (uint32_t point = 0; point < 0x110000; point += point < 0x3000 ? 1 : 97) {
+        char text[32];
+        bool control = point < 0x20 || (point >= 0x7f && point < 0xa0);
+        bool expected = !control && !(point >= 0xd800 && point <= 0xdfff);
+        for (size_t at = 0; at <= 16; at++) {
+            memcpy(text, "0123456789abcdef", at);
+            size_t size = at + encode(point, (unsigned char *)text + at);
+            assert_int_equal(utf8_is_text(text, size), expected);
+            memcpy(text + size, "0123456789", 10);
+            assert_int_equal(utf8_is_text(text, size + 10), expected);
+        }
+    }
+    assert_true(utf8_is_text("", 0));
+    assert_false(utf8_is_text("abc\xc3", 4));
+    assert_false(utf8_is_text("0123456\xff", 8));
+}
+
+static void made_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to;
+    } cases[] = {
+        {"", ""},
+        {"plain, all of it", "plain, all of it"},
+        {"\n\x1f \x7f~", "?? ?~"},
+        {"0123456\n89abcde\x7f", "0123456?89abcde?"},
+        {"\xc3\xa4\xc3", "\xc3\xa4?"},
+        {"\xc2\x80\xc2\xa0", "??\xc2\xa0"},
+        {"\xf0\x9f\x98\x80\xf0\x9f\x98", "\xf0\x9f\x98\x80???"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[32];
+        size_t size = strlen(cases[i].from);
+        memcpy(text, cases[i].from, size);
+        utf8_make_text(text, size);
+        assert_memory_equal(text, cases[i].to, size);
+        assert_true(utf8_is_text(text, size));
+    }
+}
+
+static void cuts(void **state)
+{
+    (void)state;
+    static const char text[] = "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80z";
+    static const size_t kept[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11};
+    for (size_t most = 0; most < sizeof kept / sizeof *kept; most++)
+        assert_int_equal(utf8_cut(text, strlen(text), most), kept[most]);
+    assert_int_equal(utf8_cut("\x80\x80\x80\x80\x80\x80\x80\x80", 8, 6), 3);
+    assert_int_equal(utf8_cut("\x80\x80\x80", 3, 1), 0);
+    assert_int_equal(utf8_cut("", 0, 0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,6 +158,9 @@ int main(void)
         cmocka_unit_test(every_cut),
         cmocka_unit_test(forbidden),
         cmocka_unit_test(counts),
+        cmocka_unit_test(control_characters_are_no_text),
+        cmocka_unit_test(made_text),
+        cmocka_unit_test(cuts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
