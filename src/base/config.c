@@ -33,7 +33,7 @@ const struct config_option config_options[] = {
     {"", "workers", TYPE_COUNT, IN_CONFIG(workers, unsigned), 1, CONFIG_WORKERS_MAX, NULL,
      "(the number of processors online)", "how many worker processes answer requests"},
     {"", "user", TYPE_ACCOUNT, IN_CONFIG(user, char *), 0, 0, NULL,
-     "(none)", "the user that workers become when the server is started as root"},
+     "(none)", "the user that workers and reporter become when the server is started as root"},
     {"", "keyring", TYPE_PATH, IN_CONFIG(keyring, char *), 0, 0, NULL,
      SYSCONFDIR "/tokenkeep/keyring", "the file with the keys that stored values are encrypted with"},
     {"", "max-line", TYPE_SIZE, IN_CONFIG(max_line, size_t), 256, 1048576, NULL,
