@@ -2,8 +2,11 @@
 /* Files that hold secrets. */
 #include "base/secret_file.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -48,4 +51,21 @@ ssize_t secret_file_read(const char *path, const char *what, char *text, size_t 
     if (held > size)
         return error_set(error, "%s: a %s is at most %zu bytes", path, what, size);
     return (ssize_t)held;
+}
+
+char *secret_file_line(const char *path, const char *what, size_t size, struct error *error)
+{
+    char *line = sodium_malloc(size + 1);
+    if (line == NULL)
+        memory_exhausted();
+    const ssize_t read = secret_file_read(path, what, line, size, error);
+    if (read >= 0) {
+        line[read] = '\0';
+        line[strcspn(line, "\r\n")] = '\0';
+        if (line[0] != '\0')
+            return line;
+        error_set(error, "%s: the %s is the first line, and that is empty", path, what);
+    }
+    sodium_free(line);
+    return NULL;
 }

@@ -15,4 +15,9 @@
 ssize_t secret_file_read(const char *path, const char *what, char *text, size_t size, struct error *error)
     __attribute__((warn_unused_result));
 
+/* Reads the first line of such a file, without its end; an empty one is refused. The caller frees the result with
+ * sodium_free, which wipes it. NULL with `error` set. */
+char *secret_file_line(const char *path, const char *what, size_t size, struct error *error)
+    __attribute__((warn_unused_result));
+
 #endif

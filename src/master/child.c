@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -44,13 +45,6 @@ pid_t child_fork(void)
     for (int signal = 1; signal < NSIG; signal++)
         sigaction(signal, &fresh, NULL);
     return 0;
-}
-
-void child_unblock_signals(void)
-{
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 static int descriptor_compare(const void *a, const void *b)
@@ -98,7 +92,7 @@ int child_run(const char *name, int (*body)(const void *argument), const void *a
         return failed;
     }
     if (pid == 0) {
-        child_unblock_signals();
+        signals_hear();
         child_keep_descriptors((int[]){log_descriptor()}, 1);
         log_name_process(name);
         exit(body(argument));

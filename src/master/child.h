@@ -19,9 +19,6 @@ void child_prepare(void);
  * default signal dispositions, and the master's signals still blocked. */
 pid_t child_fork(void) __attribute__((warn_unused_result));
 
-/* In a child: unblocks all signals. */
-void child_unblock_signals(void);
-
 /* In a child: closes every descriptor but 0, 1, 2 and the `n` in `kept`, which is sorted in place. */
 void child_keep_descriptors(int *kept, size_t n);
 

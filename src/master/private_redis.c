@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/privileges.h"
+#include "base/signals.h"
 #include "master/child.h"
 #include "master/state.h"
 
@@ -208,7 +209,7 @@ static void server_run(const struct private_redis *redis, const char *program, i
         log_error("cannot prepare redis-server: %s", error.text);
         _exit(1);
     }
-    child_unblock_signals();
+    signals_hear();
     execl(program, "redis-server", "-", (char *)NULL);
     log_error("cannot run %s: %s", program, strerror(errno));
     _exit(1);

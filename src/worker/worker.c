@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/privileges.h"
 #include "base/secret_file.h"
+#include "base/signals.h"
 #include "worker/accept.h"
 #include "worker/connection.h"
 #include "worker/context.h"
@@ -35,24 +36,6 @@ static void secrets_free(struct secrets *secrets)
     secrets->password = NULL;
 }
 
-/* The first line of the file. */
-static char *read_password(const char *path, struct error *error)
-{
-    char *password = sodium_malloc(PASSWORD_MAX + 1);
-    if (password == NULL)
-        memory_exhausted();
-    ssize_t size = secret_file_read(path, "Redis password", password, PASSWORD_MAX, error);
-    if (size >= 0) {
-        password[size] = '\0';
-        password[strcspn(password, "\r\n")] = '\0';
-        if (password[0] != '\0')
-            return password;
-        error_set(error, "%s: the Redis password is the first line, and that is empty", path);
-    }
-    sodium_free(password);
-    return NULL;
-}
-
 /* Opens the secrets, as root where there is one, and then gives up root. */
 static bool take_secrets(const struct config *config, struct secrets *secrets)
 {
@@ -62,7 +45,8 @@ static bool take_secrets(const struct config *config, struct secrets *secrets)
         error_set(&error, "cannot start libsodium");
     else if ((secrets->vault = vault_open_keyring(config->keyring, &error)) != NULL &&
              (config->redis.password_file == NULL ||
-              (secrets->password = read_password(config->redis.password_file, &error)) != NULL) &&
+              (secrets->password =
+                   secret_file_line(config->redis.password_file, "Redis password", PASSWORD_MAX, &error)) != NULL) &&
              privileges_drop(config->user, &error) == 0)
         return true;
     log_error("%s", error.text);
@@ -182,29 +166,6 @@ static struct timeval sweep_interval(const struct config *config)
     return (struct timeval){seconds, (suseconds_t)((interval - (double)seconds) * 1e6)};
 }
 
-/* SIGTERM and SIGUSR2 stay blocked until there is somebody to hear them. */
-static void reset_signals(void)
-{
-    sigset_t late;
-    const int ignored[] = {SIGINT, SIGHUP, SIGUSR1, SIGPIPE};
-    const int defaults[] = {SIGTERM, SIGUSR2, SIGCHLD, SIGALRM};
-    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-        signal(ignored[i], SIG_IGN);
-    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
-        signal(defaults[i], SIG_DFL);
-    sigemptyset(&late);
-    sigaddset(&late, SIGTERM);
-    sigaddset(&late, SIGUSR2);
-    sigprocmask(SIG_SETMASK, &late, NULL);
-}
-
-static void hear_signals(void)
-{
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 static bool add_event(struct event **event, struct event *made, const struct timeval *interval)
 {
     *event = made;
@@ -270,7 +231,7 @@ int worker_main(const struct worker_setup *setup)
     char name[32];
     snprintf(name, sizeof name, "worker %u", setup->number);
     log_name_process(name);
-    reset_signals();
+    signals_hold((int[]){SIGTERM, SIGUSR2}, 2);
     shared_slot_own(&setup->shared->slots[setup->slot]);
     if (!take_secrets(setup->config, &secrets)) {
         free(process);
@@ -278,7 +239,7 @@ int worker_main(const struct worker_setup *setup)
     }
     int status = EXIT_STATUS_OK;
     bool started = process_start(process, setup, &secrets);
-    hear_signals();
+    signals_hear();
     if (!started) {
         log_error("cannot start: no memory or no event loop");
         status = EXIT_STATUS_FAILURE;
@@ -334,8 +295,7 @@ int worker_check(const struct config *config, bool redis)
 {
     struct secrets secrets;
     log_name_process("check");
-    reset_signals();
-    hear_signals();
+    signals_hold(NULL, 0);
     if (!take_secrets(config, &secrets))
         return EXIT_STATUS_CONFIG;
     log_info("the keyring %s holds %zu key%s", config->keyring, vault_keys(secrets.vault),

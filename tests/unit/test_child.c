@@ -3,6 +3,7 @@
 #include "master/child.h"
 
 #include "base/clock.h"
+#include "base/signals.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -157,7 +158,7 @@ static int grandchild_outlives(const void *argument)
     char byte = 0;
     const pid_t pid = child_fork();
     if (pid == 0) {
-        child_unblock_signals();
+        signals_hear();
         if (write(ends[1], &byte, 1) == 1)
             sleep(60);
         _exit(0);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/exit_status.h"
+#include "base/signals.h"
 #include "master/child.h"
 #include "worker/worker.h"
 
@@ -36,7 +37,7 @@ int worker_main(const struct worker_setup *setup)
     shared_slot_use(setup->shared, setup->slot);
     signal(SIGTERM, on_signal);
     signal(SIGUSR2, on_signal);
-    child_unblock_signals();
+    signals_hear();
     atomic_store(&slot->redis_client, (uint64_t)getpid());
     if (behaviour == DIES)
         return EXIT_STATUS_CONFIG;
