@@ -32,20 +32,22 @@ class Answer:
         return f"<{self.tag or ''}{self.lines} {self.last[:300]!r}>"
 
 
-def connect(address, timeout=20.0):
-    """A socket to `("127.0.0.1", port)`, `("::1", port)` or a path."""
+def connect(address, timeout=20.0, source=None):
+    """A socket to `("127.0.0.1", port)`, `("::1", port)` or a path; `source` is the address that it comes from (TCP)."""
     if isinstance(address, str):
         sock = socket.socket(socket.AF_UNIX)
     else:
         sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.settimeout(timeout * SLOWNESS)
+    if source:
+        sock.bind((source, 0))
     sock.connect(address)
     return sock
 
 
 class Client:
-    def __init__(self, address, timeout=20.0, receive_buffer=None):
+    def __init__(self, address, timeout=20.0, receive_buffer=None, source=None):
         self.timeout = timeout
         self.buffer = b""
         if receive_buffer:
@@ -55,7 +57,7 @@ class Client:
             self.sock.settimeout(timeout * SLOWNESS)
             self.sock.connect(address)
         else:
-            self.sock = connect(address, timeout)
+            self.sock = connect(address, timeout, source)
 
     def __enter__(self):
         return self

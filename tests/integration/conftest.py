@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from daemon import Daemon  # noqa: E402
 from fake_redis import FakeRedis  # noqa: E402
+from hooks import hook_file  # noqa: E402
 from planter import Planter  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 
@@ -81,12 +82,14 @@ def start_fake():
 @pytest.fixture
 def start_daemon(request):
     """start_daemon(redis, wait=True, **keywords of Daemon) -> Daemon; stopped afterwards, which checks that nothing
-    crashed."""
+    crashed. `kind` is a class of one's own to use for it, `files` maps names to texts that its folder has before."""
     daemons, folders = [], []
 
-    def start(redis, wait=True, **settings):
+    def start(redis, wait=True, kind=Daemon, files=None, **settings):
         folders.append(make_folder())
-        daemon = Daemon(folders[-1], redis, **settings)
+        for name, text in (files or {}).items():
+            hook_file(folders[-1], name, text)
+        daemon = kind(folders[-1], redis, **settings)
         _in_use(request).append(daemon)
         daemons.append(daemon)
         daemon.start(wait)

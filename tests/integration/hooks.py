@@ -4,18 +4,24 @@ import json
 import os
 import textwrap
 
-# A hook that writes down all it is told, one JSON object a line, in the file that its setting `into` names.
+from tokens import part
+from waiting import until
+
+# A hook that writes down all it is told, one JSON object a line, in the file that its setting `into` names; with `only`,
+# nothing but "event" or "problem".
 RECORDER = """
-local file
+local file, only
 
 local function note(what, value)
-    assert(file:append(keep.json.encode({ what = what, value = value, at = keep.now() })))
+    if not only or only == what then
+        assert(file:append(keep.json.encode({ what = what, value = value, at = keep.now() })))
+    end
 end
 
 return {
     start = function(settings)
-        file = assert(keep.file.open(settings.into))
-        note("start", { into = settings.into, n = settings.n })
+        file, only = assert(keep.file.open(settings.into)), settings.only
+        note("start", {})
     end,
     event = function(event) note("event", event) end,
     problem = function(problem) note("problem", problem) end,
@@ -33,10 +39,15 @@ def hook_file(folder, name, text):
     return path
 
 
-def recorder(folder, name="recorder.lua"):
+def recorder(folder, name="recorder.lua", **settings):
     """A recorder: its path, its settings as Daemon(hooks=) takes them, and where it writes."""
     into = os.path.join(folder, name + ".records")
-    return hook_file(folder, name, RECORDER), {"into": into}, into
+    return hook_file(folder, name, RECORDER), {"into": into, **settings}, into
+
+
+def heard(path, what="event"):
+    """What a recorder was told of one sort."""
+    return [line["value"] for line in json_lines(path) if line["what"] == what]
 
 
 def _object(pairs):
@@ -62,3 +73,49 @@ def json_lines(path):
 def matches(record, fields):
     """Whether the record has these values; `...` means any, None that there is no such field."""
     return all(record.get(name) == value if value is not ... else name in record for name, value in fields.items())
+
+
+def lines_about(daemon, name):
+    """The log's lines about a hook."""
+    return [line for line in daemon.stderr().splitlines() if f"hook {name}: " in line]
+
+
+def ask_events(daemon, count):
+    """Has that many events happen, one after the other; returns their keys."""
+    keys = [part() for _ in range(count)]
+    with daemon.connect() as client:
+        client.send("".join(f"DELETE {key}\n" for key in keys))
+        assert {answer.last for answer in client.answers(count)} == {"NO invalid"}
+    return keys
+
+
+def keys_heard(path):
+    return [event["key"] for event in heard(path) if event["event"] == "token.delete"]
+
+
+def wait_heard(path, keys, seconds=20):
+    """Until a recorder has heard of all these keys, each once, in their order."""
+    wanted = set(keys)
+    until(lambda: wanted <= set(keys_heard(path)), seconds, f"{len(keys)} events in {path}")
+    assert [key for key in keys_heard(path) if key in wanted] == list(keys)
+
+
+class Recorders:
+    """Two recorders, to stand before and behind other hooks."""
+
+    def __init__(self, folder):
+        self.first, first, self.one = recorder(folder, "first.lua")
+        self.last, last, self.two = recorder(folder, "last.lua")
+        self.settings = {self.first: first}, {self.last: last}
+
+    def around(self, hooks):
+        return {**self.settings[0], **hooks, **self.settings[1]}
+
+    def wait(self, keys):
+        wait_heard(self.one, keys)
+        wait_heard(self.two, keys)
+
+    def failed(self):
+        """The hooks that problems say have failed, as often as they say so."""
+        return [problem["process"] if "process" in problem else problem["message"] for problem in heard(self.two, "problem")
+                if problem["kind"] == "hook.failed"]
