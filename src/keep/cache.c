@@ -68,6 +68,7 @@ struct cache_entry *cache_entry_new(uint64_t hash, const struct token_data *data
                                                data->token.key, generation, fresh_until);
     if (entry != NULL) {
         entry->known = true;
+        entry->type = (uint8_t)data->type;
         entry->expires = data->expires;
         memcpy(entry->secret, data->token.secret, TOKEN_PART_SIZE);
         fill_payload(entry, data, json, json_size);
@@ -102,9 +103,14 @@ const char *cache_entry_username(const struct cache_entry *entry)
     return entry->bytes + entry->json_size;
 }
 
+const char *cache_entry_scopes(const struct cache_entry *entry)
+{
+    return entry->bytes + entry->json_size + entry->username_size;
+}
+
 bool cache_entry_has_scope(const struct cache_entry *entry, const char *scope, size_t size)
 {
-    const char *own = entry->bytes + entry->json_size + entry->username_size;
+    const char *own = cache_entry_scopes(entry);
     for (uint32_t i = 0; i < entry->n_scopes; i++) {
         size_t own_size = strlen(own);
         if (own_size == size && memcmp(own, scope, size) == 0)

@@ -16,6 +16,7 @@ struct cache_entry {
     uint64_t hash;
     char key[TOKEN_PART_SIZE];
     char secret[TOKEN_PART_SIZE];
+    uint8_t type;        /* enum token_type */
     bool known;          /* false: Redis had no such key, and nothing below but generation and fresh_until is set */
     uint64_t generation; /* noted before Redis was asked */
     int64_t fresh_until; /* boot-time clock, ns */
@@ -43,6 +44,9 @@ void cache_entry_free(struct cache_entry **entry);
 /* The rendered JSON and the user name, neither terminated; they live as long as the entry. */
 const char *cache_entry_json(const struct cache_entry *entry);
 const char *cache_entry_username(const struct cache_entry *entry);
+
+/* The scopes, sorted, each with a NUL behind it: entry->n_scopes of them. */
+const char *cache_entry_scopes(const struct cache_entry *entry);
 
 /* Whether the token has this scope. */
 bool cache_entry_has_scope(const struct cache_entry *entry, const char *scope, size_t size);

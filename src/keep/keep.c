@@ -4,9 +4,7 @@
 #include "keep/keep.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "keep/notices.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -63,7 +61,6 @@ struct keep {
     struct flight *flights; /* by key: those that may be joined, while their generation holds */
     size_t waiting;         /* requests that wait on Redis */
     struct survey survey;
-    struct notices mismatches;
     int64_t ttl, negative_ttl; /* ns */
 };
 
@@ -96,6 +93,7 @@ struct keep *keep_new(const struct keep_settings *settings)
         .config = &config->redis,
         .password = settings->password,
         .shared = settings->shared,
+        .reports = settings->reports,
         .slot = settings->slot,
         .batch_done = settings->batch_done,
         .batch_argument = settings->batch_argument,
@@ -104,7 +102,7 @@ struct keep *keep_new(const struct keep_settings *settings)
         keep_free(&keep);
         return NULL;
     }
-    keep->store = store_new(keep->link, settings->vault, config->redis.prefix);
+    keep->store = store_new(keep->link, settings->vault, config->redis.prefix, settings->reports);
     return keep;
 }
 
@@ -126,24 +124,16 @@ void keep_free(struct keep **keep)
 
 /* The look-ups. */
 
-static void log_mismatch(struct keep *keep, const char *key)
-{
-    unsigned left_out;
-    count(keep, METRIC_TOKENS_MISMATCHED);
-    if (notices_due(&keep->mismatches, key, clock_boot(), &left_out))
-        log_warning("wrong secret for token %.*s%s", TOKEN_PART_SIZE, key, notices_left_out(left_out));
-}
-
 /* The verdict on a known token: it must not have expired, and a secret, where one was presented, must be its own. */
 static enum keep_result judge(struct keep *keep, const struct cache_entry *entry, const char *secret, int64_t wall)
 {
     if (entry->expires != 0 && entry->expires <= wall) {
         count(keep, METRIC_TOKENS_EXPIRED);
-        return KEEP_INVALID;
+        return KEEP_EXPIRED;
     }
     if (secret != NULL && sodium_memcmp(secret, entry->secret, TOKEN_PART_SIZE) != 0) {
-        log_mismatch(keep, entry->key);
-        return KEEP_INVALID;
+        count(keep, METRIC_TOKENS_MISMATCHED);
+        return KEEP_MISMATCH;
     }
     return KEEP_DONE;
 }
@@ -207,8 +197,7 @@ bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOK
     const struct cache_entry *entry = current_entry(keep, keep->known, hash, key, generation, now->boot);
     if (entry != NULL) {
         count(keep, METRIC_CACHE_HITS);
-        enum keep_result result = judge(keep, entry, secret, now->wall);
-        callback(argument, result, result == KEEP_DONE ? entry : NULL);
+        callback(argument, judge(keep, entry, secret, now->wall), entry);
         return true;
     }
     if (current_entry(keep, keep->unknown, hash, key, generation, now->boot) != NULL) {
@@ -234,13 +223,19 @@ bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOK
     return false;
 }
 
+const struct cache_entry *keep_known(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE])
+{
+    const uint64_t hash = hash_key(keep, key);
+    return current_entry(keep, keep->known, hash, key, generation_now(keep->settings.shared, hash), now->boot);
+}
+
 static enum keep_result waiter_result(struct keep *keep, const struct waiter *waiter, enum store_result result,
                                       const struct cache_entry *entry, int64_t wall)
 {
     switch (result) {
     case STORE_DONE: return judge(keep, entry, waiter->has_secret ? waiter->secret : NULL, wall);
     case STORE_NOTHING: return KEEP_INVALID;
-    case STORE_UNREADABLE: return waiter->has_secret ? KEEP_INVALID : KEEP_CORRUPT;
+    case STORE_UNREADABLE: return KEEP_CORRUPT;
     case STORE_UNAVAILABLE:
     case STORE_UNCERTAIN: return KEEP_UNAVAILABLE;
     }
@@ -295,8 +290,8 @@ static void flight_landed(void *argument, enum store_result result, struct token
     while ((waiter = STAILQ_FIRST(&flight->waiters)) != NULL) {
         STAILQ_REMOVE_HEAD(&flight->waiters, next);
         keep->waiting--;
-        enum keep_result verdict = waiter_result(keep, waiter, result, entry, wall);
-        waiter->callback(waiter->argument, verdict, verdict == KEEP_DONE ? entry : NULL);
+        waiter->callback(waiter->argument, waiter_result(keep, waiter, result, entry, wall),
+                         result == STORE_DONE ? entry : NULL);
         sodium_memzero(waiter, sizeof *waiter);
         free(waiter);
     }
@@ -367,10 +362,12 @@ static uint64_t survey_hash(void *argument, const char key[TOKEN_PART_SIZE])
     return hash_key(argument, key);
 }
 
-static void survey_changed(void *argument, const char key[TOKEN_PART_SIZE])
+static void survey_changed(void *argument, const char key[TOKEN_PART_SIZE], enum store_result result)
 {
     const struct keep *keep = argument;
     generation_move(keep->settings.shared, hash_key(keep, key));
+    if (keep->settings.fixed != NULL)
+        keep->settings.fixed(keep->survey.argument, key, change_result(result));
 }
 
 static void survey_ended(void *argument, const struct scan_result *result)

@@ -21,13 +21,18 @@ struct keep;
 
 enum keep_result {
     KEEP_DONE,
-    KEEP_INVALID,     /* no such token: unknown, expired, wrong secret, unreadable; an insert: there already */
-    KEEP_CORRUPT,     /* keep_get without a secret alone: the stored value cannot be read */
+    KEEP_INVALID,     /* no such token; an insert: there already */
+    KEEP_MISMATCH,    /* a look-up: there is such a token, and its secret is another */
+    KEEP_EXPIRED,     /* a look-up: it has expired */
+    KEEP_CORRUPT,     /* a look-up: the stored value cannot be read */
     KEEP_UNAVAILABLE, /* no verdict: Redis is away or refuses; a change was not made, one over all tokens not to its end
                        */
     KEEP_UNCERTAIN,   /* no verdict: a change was sent and may have been made */
     KEEP_BUSY,        /* no verdict: max-inflight requests wait already, or a scan is under way */
 };
+
+/* `argument` is that of the keep_scan under way; the result that of the deletion. */
+typedef void keep_fixed_callback(void *argument, const char key[TOKEN_PART_SIZE], enum keep_result result);
 
 struct keep_settings {
     struct event_base *base;
@@ -36,8 +41,10 @@ struct keep_settings {
     unsigned slot;
     const struct vault *vault;
     const char *password;               /* Redis'; NULL: none */
+    struct reports *reports;            /* hears of problems; NULL: nobody does */
     void (*batch_done)(void *argument); /* after the callbacks of one event of the loop */
     void *batch_argument;
+    keep_fixed_callback *fixed; /* hears of every value that SCAN_VERIFY_FIX deletes; may be NULL */
 };
 
 /* The time that a look-up goes by: read once after the recv() that brought the request. */
@@ -52,7 +59,8 @@ struct keep *keep_new(const struct keep_settings *settings) __attribute__((warn_
 /* Frees without calling back, and sets to NULL; a NULL *keep is left alone. */
 void keep_free(struct keep **keep);
 
-/* `entry` is set for KEEP_DONE alone and lives until the callback returns. */
+/* `entry` is set for KEEP_DONE, KEEP_MISMATCH and KEEP_EXPIRED, and lives until the callback returns. Only with
+ * KEEP_DONE may anything of it reach the client. */
 typedef void keep_get_callback(void *argument, enum keep_result result, const struct cache_entry *entry);
 typedef void keep_change_callback(void *argument, enum keep_result result);
 
@@ -60,6 +68,10 @@ typedef void keep_change_callback(void *argument, enum keep_result result);
  * then true, when the answer is in memory or refused at once; else later. */
 bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE], const char *secret,
               keep_get_callback *callback, void *argument);
+
+/* What is in memory of a key and current, whether it has expired or not; NULL when nothing is. It lives until the next
+ * call. */
+const struct cache_entry *keep_known(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE]);
 
 /* Stores data; without `replace`, KEEP_INVALID when the key is taken. When the callback comes, no worker of this
  * machine answers from anything older any more, whatever the result. */

@@ -8,16 +8,16 @@
 #include <stdio.h>
 #include <string.h>
 
-static unsigned place_of(struct notices *notices, const char *key)
+static uint64_t hash_of(struct notices *notices, const void *subject, size_t size)
 {
     unsigned char hash[crypto_shorthash_BYTES];
-    unsigned place;
+    uint64_t value;
     if (!notices->seeded)
         randombytes_buf(notices->seed, sizeof notices->seed);
     notices->seeded = true;
-    crypto_shorthash(hash, (const unsigned char *)key, TOKEN_PART_SIZE, notices->seed);
-    memcpy(&place, hash, sizeof place);
-    return place % NOTICES_REMEMBERED;
+    crypto_shorthash(hash, subject, size, notices->seed);
+    memcpy(&value, hash, sizeof value);
+    return value;
 }
 
 /* Whether this second has room for one more. */
@@ -35,10 +35,11 @@ static bool second_has_room(struct notices *notices, int64_t now)
     return true;
 }
 
-bool notices_due(struct notices *notices, const char key[TOKEN_PART_SIZE], int64_t now, unsigned *left_out)
+bool notices_due(struct notices *notices, const void *subject, size_t size, int64_t now, unsigned *left_out)
 {
-    unsigned place = place_of(notices, key);
-    bool same = notices->places[place].due != 0 && memcmp(notices->places[place].key, key, TOKEN_PART_SIZE) == 0;
+    const uint64_t hash = hash_of(notices, subject, size);
+    const size_t place = hash % NOTICES_REMEMBERED;
+    bool same = notices->places[place].due != 0 && notices->places[place].subject == hash;
     if (same && now < notices->places[place].due) {
         notices->places[place].left_out++;
         return false;
@@ -46,7 +47,7 @@ bool notices_due(struct notices *notices, const char key[TOKEN_PART_SIZE], int64
     if (!second_has_room(notices, now))
         return false;
     *left_out = notices->left_out + (same ? notices->places[place].left_out : 0);
-    memcpy(notices->places[place].key, key, TOKEN_PART_SIZE);
+    notices->places[place].subject = hash;
     notices->places[place].due = now + 60 * CLOCK_SECOND;
     notices->places[place].left_out = 0;
     notices->left_out = 0;

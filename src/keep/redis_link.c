@@ -160,9 +160,21 @@ static void retry_schedule(struct redis_link *link)
 
 /* Lost connections */
 
+static void report_away(struct redis_link *link, enum problem_phase phase, const char *reason, double seconds)
+{
+    struct error message;
+    error_set(&message, "Redis %s is %s", link->settings.config->url, phase == PROBLEM_BEGINS ? "away" : "back");
+    reports_problem(link->settings.reports, &(struct problem){.kind = event_text("redis.away"),
+                                                              .phase = phase,
+                                                              .message = event_text(message.text),
+                                                              .error = event_text(reason),
+                                                              .seconds = seconds});
+}
+
 static void circuit_open(struct redis_link *link, const char *reason)
 {
     link->circuit_open = true;
+    report_away(link, PROBLEM_BEGINS, reason, 0);
     if (link->lost.text[0] != '\0')
         log_error("redis %s is away: connection lost: %s; connecting again: %s", link->settings.config->url,
                   link->lost.text, reason);
@@ -274,10 +286,12 @@ static void link_up(struct redis_link *link)
     state_set(link, STATE_UP, 0);
     shared_count(link->slot, METRIC_REDIS_CONNECTED, 1);
     commands_decide(link, &link->uncertain, REDIS_UNCERTAIN);
-    if (link->circuit_open)
+    if (link->circuit_open) {
         log_info("redis %s is back after %.1f s", url, away);
-    else if (link->lost.text[0] != '\0')
+        report_away(link, PROBLEM_ENDS, NULL, away);
+    } else if (link->lost.text[0] != '\0') {
         log_warning("redis %s: connection lost: %s; connected again after %.1f s", url, link->lost.text, away);
+    }
     link->circuit_open = false;
 }
 

@@ -6,6 +6,7 @@
 #define TK_KEEP_REDIS_LINK_H
 
 #include "base/config.h"
+#include "base/reports.h"
 #include "base/shared.h"
 
 #include <event2/event.h>
@@ -49,8 +50,9 @@ struct redis_link_settings {
     const char *password; /* NULL: no AUTH; must live as long as the link */
     struct shared
         *shared; /* must live as long as the link; connections of all its slots are ended when they may hold changes */
-    unsigned slot; /* the link's own: redis_client, redis_unfenced, metrics REDIS_*. The connection's name is
-                      "tokenkeep-<instance>-<slot>" */
+    struct reports *reports; /* hears when Redis goes and comes back; may be NULL */
+    unsigned slot;           /* the link's own: redis_client, redis_unfenced, metrics REDIS_*. The connection's name is
+                                "tokenkeep-<instance>-<slot>" */
     void (*batch_done)(void *argument); /* after the callbacks of one event of the loop; may be NULL */
     void *batch_argument;
 };

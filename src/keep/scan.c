@@ -168,21 +168,29 @@ static void verified(struct verification *verification)
         work_step(scan);
 }
 
+static enum store_result fix_result(enum redis_outcome outcome, const redisReply *reply)
+{
+    if (outcome == REDIS_UNCERTAIN)
+        return STORE_UNCERTAIN;
+    if (outcome != REDIS_REPLIED || reply->type != REDIS_REPLY_INTEGER)
+        return STORE_UNAVAILABLE;
+    return reply->integer > 0 ? STORE_DONE : STORE_NOTHING;
+}
+
 static void fix_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
 {
     struct verification *verification = argument;
     struct scan *scan = verification->scan;
-    scan->settings.changed(scan->settings.argument, verification->record->key);
-    if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_INTEGER) {
-        if (reply->integer > 0) {
-            verification->record->mark |= SCAN_MARK_DELETED;
-            scan->result.deleted++;
-        }
-    } else {
+    const enum store_result result = fix_result(outcome, reply);
+    scan->settings.changed(scan->settings.argument, verification->record->key, result);
+    if (result == STORE_DONE) {
+        verification->record->mark |= SCAN_MARK_DELETED;
+        scan->result.deleted++;
+    } else if (result != STORE_NOTHING) {
         if (outcome == REDIS_REPLIED)
             store_log_refusal(scan->settings.store, "EVAL", reply);
         scan->failed = true;
-        if (outcome == REDIS_UNCERTAIN)
+        if (result == STORE_UNCERTAIN)
             scan->result.result = STORE_UNCERTAIN;
     }
     verified(verification);

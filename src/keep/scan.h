@@ -32,10 +32,10 @@ enum { SCAN_MARK_DELETED = 0x80 };
 
 struct scan;
 
-/* What the scan asks of its owner: to take the result; to hear that a value was, or may have been, deleted; the seeded
- * hash of a key. */
+/* What the scan asks of its owner: to take the result; to hear what came of deleting a value; the seeded hash of a
+ * key. */
 typedef void scan_callback(void *argument, const struct scan_result *result);
-typedef void scan_changed(void *argument, const char key[TOKEN_PART_SIZE]);
+typedef void scan_changed(void *argument, const char key[TOKEN_PART_SIZE], enum store_result result);
 typedef uint64_t scan_hash(void *argument, const char key[TOKEN_PART_SIZE]);
 
 struct scan_settings {

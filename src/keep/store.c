@@ -19,6 +19,7 @@ enum { NAME_MAX_SIZE = CONFIG_PREFIX_MAX + TOKEN_PART_SIZE };
 struct store {
     struct redis_link *link;
     const struct vault *vault;
+    struct reports *reports;
     char name[NAME_MAX_SIZE + 1]; /* the prefix, and behind it the key that was asked for last */
     size_t prefix_size;
     char prefix[CONFIG_PREFIX_MAX + 1];
@@ -38,11 +39,12 @@ struct operation {
     void *argument;
 };
 
-struct store *store_new(struct redis_link *link, const struct vault *vault, const char *prefix)
+struct store *store_new(struct redis_link *link, const struct vault *vault, const char *prefix, struct reports *reports)
 {
     struct store *store = memory_zeroed(sizeof *store);
     store->link = link;
     store->vault = vault;
+    store->reports = reports;
     store->prefix_size = strnlen(prefix, CONFIG_PREFIX_MAX);
     memcpy(store->prefix, prefix, store->prefix_size);
     memcpy(store->name, prefix, store->prefix_size);
@@ -106,20 +108,35 @@ void store_log_refusal(struct store *store, const char *command, const redisRepl
     if (now < store->next_refusal)
         return;
     store->next_refusal = now + 10 * CLOCK_SECOND;
-    int word = redis_error_word(reply);
-    if (word > 0)
-        log_error("Redis refuses %s: %.*s", command, word, reply->str);
+    struct error message, word;
+    int size = redis_error_word(reply);
+    if (size > 0)
+        error_set(&word, "%.*s", size, reply->str);
     else
-        log_error("Redis refuses %s: unexpected answer", command);
+        error_set(&word, "unexpected answer");
+    error_set(&message, "Redis refuses %s", command);
+    log_error("%s: %s", message.text, word.text);
+    reports_problem(store->reports, &(struct problem){.kind = event_text("redis.refused"),
+                                                      .message = event_text(message.text),
+                                                      .error = event_text(word.text)});
 }
 
 static void log_flaw(struct store *store, const char *key, enum store_flaw flaw, const char *detail)
 {
     unsigned left_out;
-    if (!notices_due(&store->flaws, key, clock_boot(), &left_out))
+    if (!notices_due(&store->flaws, key, TOKEN_PART_SIZE, clock_boot(), &left_out))
         return;
-    log_error("value of %s%.*s cannot be read: %s%s%s; it counts as no token%s", store->prefix, TOKEN_PART_SIZE, key,
-              store_flaw_text(flaw), detail[0] != '\0' ? ": " : "", detail, notices_left_out(left_out));
+    struct error reason;
+    size_t name_size;
+    const char *name = store_name(store, key, &name_size);
+    error_set(&reason, "%s%s%s", store_flaw_text(flaw), detail[0] != '\0' ? ": " : "", detail);
+    log_error("value of %.*s cannot be read: %s; it counts as no token%s", (int)name_size, name, reason.text,
+              notices_left_out(left_out));
+    reports_problem(store->reports,
+                    &(struct problem){.kind = event_text("token.corrupt"),
+                                      .message = event_text("a stored value cannot be read; it counts as no token"),
+                                      .key = {name, name_size},
+                                      .error = event_text(reason.text)});
 }
 
 static struct token_data *open_value(struct store *store, const char *key, const unsigned char *value, size_t size,

@@ -4,6 +4,7 @@
 #ifndef TK_KEEP_STORE_H
 #define TK_KEEP_STORE_H
 
+#include "base/reports.h"
 #include "keep/redis_link.h"
 #include "keep/token_data.h"
 #include "keep/vault.h"
@@ -35,8 +36,10 @@ enum store_flaw {
 
 struct store;
 
-/* A store over `link`, with the keys of `vault`; both stay the caller's and must outlive it. */
-struct store *store_new(struct redis_link *link, const struct vault *vault, const char *prefix);
+/* A store over `link`, with the keys of `vault`; all that is given stays the caller's and must outlive it. `reports`
+ * hears of unreadable values and of refusals; it may be NULL. */
+struct store *store_new(struct redis_link *link, const struct vault *vault, const char *prefix,
+                        struct reports *reports);
 
 /* Frees and sets to NULL; a NULL *store is left alone. No callback may be outstanding unless the link is gone too. */
 void store_free(struct store **store);
@@ -51,7 +54,7 @@ const char *store_prefix(const struct store *store);
 typedef void store_read_callback(void *argument, enum store_result result, struct token_data *data);
 typedef void store_change_callback(void *argument, enum store_result result);
 
-/* Reads the data of a key. Logs what is wrong with a value, see notices.h. */
+/* Reads the data of a key. Logs and reports what is wrong with a value, see notices.h. */
 void store_read(struct store *store, const char key[TOKEN_PART_SIZE], store_read_callback *callback, void *argument);
 
 /* Stores the data under its key, to live until it expires. With `replace` false an existing one is left:
@@ -69,7 +72,8 @@ enum store_result store_open(struct store *store, const char key[TOKEN_PART_SIZE
                              struct token_data **data, enum store_flaw *flaw, struct error *error)
     __attribute__((warn_unused_result));
 
-/* Says in the log, at most every ten seconds, that Redis refused a command; the first word of its error alone. */
+/* Says in the log, and as a problem, at most every ten seconds, that Redis refused a command; the first word of its
+ * error alone. */
 void store_log_refusal(struct store *store, const char *command, const redisReply *reply);
 
 /* A few words on a flaw, for logs and VERIFYALL. */

@@ -263,7 +263,8 @@ static void test_hit(void **state)
     assert_string_equal(heard.username, "alice");
     assert_int_equal(n_sent, 1);
     get(the.first, OTHER_SECRET, &heard);
-    assert_int_equal(heard.result, KEEP_INVALID);
+    assert_int_equal(heard.result, KEEP_MISMATCH);
+    assert_string_equal(heard.username, "alice"); /* whose it is, for the audit log */
     get(the.first, NULL, &heard);
     assert_int_equal(heard.result, KEEP_DONE);
     assert_cached(the.first, KEEP_DONE);
@@ -323,6 +324,22 @@ static void test_rule_3_no_joining_of_an_older_get(void **state)
     assert_int_equal(the.shared->slots[0].metrics[METRIC_CACHE_JOINED], 2);
 }
 
+static void test_known(void **state)
+{
+    struct heard change;
+    struct keep_time now = {clock_boot(), clock_wall()};
+    (void)state;
+    assert_null(keep_known(the.first, &now, KEY));
+    warm(the.first);
+    const struct cache_entry *entry = keep_known(the.first, &now, KEY);
+    assert_non_null(entry);
+    assert_memory_equal(cache_entry_username(entry), "alice", 5);
+    assert_int_equal(entry->type, TOKEN_TYPE_USER);
+    keep_delete(the.second, KEY, on_change, &change);
+    reply_integer(n_sent - 1, 1);
+    assert_null(keep_known(the.first, &now, KEY)); /* what is outdated is not told as true */
+}
+
 static void test_rule_4_counter_moves_on_every_outcome(void **state)
 {
     static const enum keep_result expected[] = {KEEP_DONE, KEEP_INVALID, KEEP_UNAVAILABLE, KEEP_UNAVAILABLE,
@@ -364,7 +381,7 @@ static void test_rule_6_negative_entries(void **state)
 
     get(the.second, OTHER_SECRET, &heard); /* a wrong secret makes no negative entry */
     reply_value(n_sent - 1);
-    assert_int_equal(heard.result, KEEP_INVALID);
+    assert_int_equal(heard.result, KEEP_MISMATCH);
     assert_cached(the.second, KEEP_DONE);
 }
 
@@ -375,7 +392,7 @@ static void test_rule_6_an_unreadable_value_is_not_remembered(void **state)
     the.value[the.value_size - 1] ^= 1;
     get(the.first, SECRET, &heard);
     reply_value(0);
-    assert_int_equal(heard.result, KEEP_INVALID);
+    assert_int_equal(heard.result, KEEP_CORRUPT);
     the.value[the.value_size - 1] ^= 1;
     warm(the.first);
     the.value[the.value_size - 1] ^= 1;
@@ -445,7 +462,7 @@ static void test_expiry_is_looked_at_on_every_hit(void **state)
     assert_int_equal(heard.result, KEEP_DONE);
     then.wall = now + 10;
     keep_get(the.first, &then, KEY, SECRET, on_get, &heard);
-    assert_int_equal(heard.result, KEEP_INVALID);
+    assert_int_equal(heard.result, KEEP_EXPIRED);
     assert_int_equal(n_sent, 1);
 }
 
@@ -549,6 +566,7 @@ int main(void)
         CASE(test_rule_1_counter_is_noted_before_the_get),
         CASE(test_rule_2_counter_moves_between_redis_and_client),
         CASE(test_rule_3_no_joining_of_an_older_get),
+        CASE(test_known),
         CASE(test_rule_4_counter_moves_on_every_outcome),
         CASE(test_rule_6_negative_entries),
         CASE(test_rule_6_an_unreadable_value_is_not_remembered),
