@@ -43,6 +43,11 @@ void log_name_process(const char *name)
     snprintf(settings.process, sizeof settings.process, "%s", name);
 }
 
+const char *log_process(void)
+{
+    return settings.process;
+}
+
 /* Control characters are gone already: quote and backslash are all that JSON still needs escaped. */
 static size_t escape_json(char *to, const char *from)
 {

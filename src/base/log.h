@@ -13,6 +13,9 @@ void log_configure(enum log_level level, enum log_format format);
 /* Names this process in every line that follows, e.g. "master" or "worker 3"; cut at 31 bytes. */
 void log_name_process(const char *name);
 
+/* The name of this process. */
+const char *log_process(void);
+
 /* Finds standard error anew, after it was replaced. Not needed before the first line. */
 void log_reopen(void);
 

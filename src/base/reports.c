@@ -131,6 +131,8 @@ void reports_problem(struct reports *reports, const struct problem *problem)
     struct problem timed = *problem;
     if (timed.time == 0)
         timed.time = clock_wall_microseconds();
+    if (timed.process.text == NULL)
+        timed.process = event_text(log_process());
     queue(reports, record, problem_encode(&timed, record));
 }
 

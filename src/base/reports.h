@@ -31,7 +31,8 @@ struct reports_settings {
 /* Never NULL: without memory the process ends. */
 struct reports *reports_new(const struct reports_settings *settings) __attribute__((warn_unused_result));
 
-/* Queues an event or a problem. With `reports` NULL nothing happens: nobody listens. A time of 0 means now. */
+/* Queues an event or a problem. With `reports` NULL nothing happens: nobody listens. A time of 0 means now,
+ * an absent process this one. */
 void reports_event(struct reports *reports, const struct audit_event *event);
 void reports_problem(struct reports *reports, const struct problem *problem);
 
