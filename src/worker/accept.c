@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/reports.h"
 #include "worker/connection.h"
 
 #include <errno.h>
@@ -79,8 +80,14 @@ static void refuse_for_descriptors(struct door *door)
     acceptor->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (acceptor->worker->now.boot >= acceptor->next_complaint) {
         acceptor->next_complaint = acceptor->worker->now.boot + 10 * CLOCK_SECOND;
-        log_error("listener \"%s\": no descriptors are left; raise the limit (LimitNOFILE) or lower max-connections",
+        struct error message;
+        error_set(&message,
+                  "listener \"%s\": no descriptors are left; raise the limit (LimitNOFILE) or lower "
+                  "max-connections",
                   door->listener->config->name);
+        log_error("%s", message.text);
+        reports_problem(acceptor->worker->reports, &(struct problem){.kind = event_text("worker.descriptors"),
+                                                                     .message = event_text(message.text)});
     }
 }
 
@@ -97,8 +104,31 @@ static void refuse(struct worker *worker, int fd)
     worker_count(worker, METRIC_CONNECTIONS_REFUSED);
 }
 
-static void welcome(struct door *door, int fd)
+/* Who connected. Zeroed where it says nothing, so that equal peers are equal bytes. */
+static void peer_read(struct event_peer *peer, const struct sockaddr_storage *address, int fd)
 {
+    struct ucred who;
+    socklen_t size = sizeof who;
+    memset(peer, 0, sizeof *peer);
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *inet = (const struct sockaddr_in *)address;
+        peer->kind = PEER_INET;
+        peer->port = ntohs(inet->sin_port);
+        memcpy(peer->address, &inet->sin_addr, sizeof inet->sin_addr);
+    } else if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *inet6 = (const struct sockaddr_in6 *)address;
+        peer->kind = PEER_INET6;
+        peer->port = ntohs(inet6->sin6_port);
+        memcpy(peer->address, &inet6->sin6_addr, sizeof inet6->sin6_addr);
+    } else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0) {
+        peer->kind = PEER_UNIX;
+        peer->uid = who.uid;
+    }
+}
+
+static void welcome(struct door *door, int fd, const struct sockaddr_storage *address)
+{
+    struct event_peer peer;
     struct worker *worker = door->acceptor->worker;
     unsigned id = door->listener->id;
     const int on = 1;
@@ -113,7 +143,8 @@ static void welcome(struct door *door, int fd)
     atomic_fetch_add(&worker->slot->connections_held, 1);
     worker_count(worker, METRIC_CONNECTIONS_ACCEPTED);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails on a unix socket, which needs none */
-    connection_open(worker, door->listener, fd);
+    peer_read(&peer, address, fd);
+    connection_open(worker, door->listener, fd, &peer);
 }
 
 static void on_connection(evutil_socket_t listener, short what, void *argument)
@@ -121,6 +152,8 @@ static void on_connection(evutil_socket_t listener, short what, void *argument)
     struct door *door = argument;
     struct acceptor *acceptor = door->acceptor;
     struct worker *worker = acceptor->worker;
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+    socklen_t size = sizeof address;
     (void)what;
     if (!acceptor->hungry && over_share(worker)) {
         pause_for(acceptor, &let_others_first);
@@ -128,9 +161,9 @@ static void on_connection(evutil_socket_t listener, short what, void *argument)
     }
     acceptor->hungry = false;
     worker_read_clocks(worker);
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        welcome(door, fd);
+        welcome(door, fd, &address);
     } else if (errno == EMFILE || errno == ENFILE) {
         refuse_for_descriptors(door);
     } else if (errno == ENOMEM || errno == ENOBUFS) {

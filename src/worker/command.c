@@ -2,6 +2,7 @@
 /* The commands. */
 #include "worker/command.h"
 
+#include "worker/audit.h"
 #include "worker/handlers.h"
 
 #include <string.h>
@@ -80,7 +81,9 @@ void command_execute(struct connection *connection, struct input *input)
         answer_err(request, ERR_BADREQ, "unknown command; HELP lists them");
         return;
     }
+    request->command = command;
     if (command->role == ROLE_MANAGE && connection->listener->config->role != ROLE_MANAGE) {
+        audit_denied(request);
         answer_err(request, ERR_DENIED, "%s is not for this listener's role", command->name);
         return;
     }

@@ -24,13 +24,15 @@
 static void on_readable(evutil_socket_t fd, short what, void *argument);
 static void on_writable(evutil_socket_t fd, short what, void *argument);
 
-void connection_open(struct worker *worker, const struct worker_listener *listener, int fd)
+void connection_open(struct worker *worker, const struct worker_listener *listener, int fd,
+                     const struct event_peer *peer)
 {
     static uint64_t last_number;
     struct connection *connection = memory_zeroed(sizeof *connection);
     connection->worker = worker;
     connection->listener = listener;
     connection->fd = fd;
+    connection->peer = *peer;
     connection->number = ++last_number;
     connection->active = worker->now.boot;
     TAILQ_INIT(&connection->untagged);

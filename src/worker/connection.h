@@ -3,6 +3,7 @@
 #ifndef TK_WORKER_CONNECTION_H
 #define TK_WORKER_CONNECTION_H
 
+#include "base/event.h"
 #include "worker/buffer.h"
 #include "worker/context.h"
 
@@ -42,6 +43,7 @@ struct connection {
     struct worker *worker;
     const struct worker_listener *listener;
     int fd;
+    struct event_peer peer;
     uint64_t number; /* for CLIENT ID */
     enum connection_state state;
     enum connection_end end;
@@ -67,7 +69,8 @@ struct connection {
 };
 
 /* Takes a connected, non-blocking socket, counted by the caller, and begins to read it. */
-void connection_open(struct worker *worker, const struct worker_listener *listener, int fd);
+void connection_open(struct worker *worker, const struct worker_listener *listener, int fd,
+                     const struct event_peer *peer);
 
 /* Puts it on the list for worker_settle. */
 void connection_unsettle(struct connection *connection);

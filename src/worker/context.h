@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
+struct audit;
 struct connection;
 struct request;
 TAILQ_HEAD(connection_list, connection);
@@ -28,7 +29,9 @@ struct worker {
     struct shared_slot *slot;
     struct event_base *base;
     struct keep *keep;
-    struct keep_time now; /* read after each recv() */
+    struct reports *reports; /* NULL: nobody listens */
+    struct audit *audit;     /* see audit.h */
+    struct keep_time now;    /* read after each recv() */
     enum worker_phase phase;
     struct connection_list connections;
     struct connection_list unsettled; /* to be brought up to date before the loop waits again */

@@ -3,7 +3,7 @@
 #include "worker/handlers.h"
 
 #include "base/clock.h"
-#include "base/memory.h"
+#include "worker/audit.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -26,28 +26,45 @@ static void answer_no_verdict(struct request *request, enum keep_result result)
         break;
     case KEEP_DONE:
     case KEEP_INVALID:
+    case KEEP_MISMATCH:
+    case KEEP_EXPIRED:
     case KEEP_CORRUPT: answer_err(request, ERR_INTERNAL, "unexpected result"); break;
     }
 }
 
-/* Answers for all results of a look-up but KEEP_DONE. */
+/* Answers for all results of a look-up by a token but KEEP_DONE: one answer for all that is no valid token. */
 static void answer_look_up(struct request *request, enum keep_result result)
 {
-    if (result == KEEP_INVALID)
+    if (result == KEEP_INVALID || result == KEEP_MISMATCH || result == KEEP_EXPIRED || result == KEEP_CORRUPT)
         answer_no(request, "invalid");
-    else if (result == KEEP_CORRUPT)
-        answer_err(request, ERR_CORRUPT, "the stored value cannot be read; the log says why");
     else
         answer_no_verdict(request, result);
+}
+
+/* What is no token, or no key. */
+static void answer_malformed(struct request *request)
+{
+    audit_malformed(request);
+    answer_no(request, "malformed");
 }
 
 static void get_done(void *argument, enum keep_result result, const struct cache_entry *entry)
 {
     struct request *request = argument;
+    audit_look_up(request, result, entry, NULL);
     if (result == KEEP_DONE)
         answer_text(request, cache_entry_json(entry), entry->json_size);
     else
         answer_look_up(request, result);
+}
+
+/* Reads a whole token, and notes its key. */
+static bool read_token(struct request *request, struct word word, struct token *token)
+{
+    if (!token_parse(word.text, word.size, token))
+        return false;
+    memcpy(request->token.key, token->key, TOKEN_PART_SIZE);
+    return true;
 }
 
 void handle_get(struct request *request, const struct word *words, size_t n_words)
@@ -55,36 +72,54 @@ void handle_get(struct request *request, const struct word *words, size_t n_word
     struct worker *worker = request_worker(request);
     struct token token;
     (void)n_words;
-    if (token_parse(words[0].text, words[0].size, &token))
+    if (read_token(request, words[0], &token))
         keep_get(worker->keep, &worker->now, token.key, token.secret, get_done, request);
     else
-        answer_no(request, "malformed");
+        answer_malformed(request);
+}
+
+static void getkey_done(void *argument, enum keep_result result, const struct cache_entry *entry)
+{
+    if (result != KEEP_CORRUPT) {
+        get_done(argument, result, entry);
+        return;
+    }
+    audit_look_up(argument, result, entry, NULL);
+    answer_err(argument, ERR_CORRUPT, "the stored value cannot be read; the log says why");
 }
 
 void handle_getkey(struct request *request, const struct word *words, size_t n_words)
 {
     struct worker *worker = request_worker(request);
     (void)n_words;
-    if (token_part_valid(words[0].text, words[0].size))
-        keep_get(worker->keep, &worker->now, words[0].text, NULL, get_done, request);
-    else
-        answer_no(request, "malformed");
+    if (!token_part_valid(words[0].text, words[0].size)) {
+        answer_malformed(request);
+        return;
+    }
+    memcpy(request->token.key, words[0].text, TOKEN_PART_SIZE);
+    keep_get(worker->keep, &worker->now, words[0].text, NULL, getkey_done, request);
+}
+
+/* The first scope that is asked for and that the token lacks, or NULL. */
+static const struct word *missing_scope(const struct request *request, const struct cache_entry *entry)
+{
+    for (size_t i = 0; i < request->n_scopes; i++)
+        if (!cache_entry_has_scope(entry, request->scopes[i].text, request->scopes[i].size))
+            return &request->scopes[i];
+    return NULL;
 }
 
 static void check_done(void *argument, enum keep_result result, const struct cache_entry *entry)
 {
     struct request *request = argument;
-    if (result != KEEP_DONE) {
+    const struct word *missing = result == KEEP_DONE ? missing_scope(request, entry) : NULL;
+    audit_look_up(request, result, entry, missing);
+    if (missing != NULL)
+        answer_no_detail(request, "scope", *missing);
+    else if (result == KEEP_DONE)
+        answer_text(request, cache_entry_username(entry), entry->username_size);
+    else
         answer_look_up(request, result);
-        return;
-    }
-    for (size_t i = 0; i < request->n_scopes; i++) {
-        if (cache_entry_has_scope(entry, request->scopes[i].text, request->scopes[i].size))
-            continue;
-        answer_no_detail(request, "scope", request->scopes[i]);
-        return;
-    }
-    answer_text(request, cache_entry_username(entry), entry->username_size);
 }
 
 static bool scopes_valid(const struct request *request)
@@ -101,15 +136,13 @@ static void keep_scopes(struct request *request)
     size_t size = request->n_scopes * sizeof(struct word);
     for (size_t i = 0; i < request->n_scopes; i++)
         size += request->scopes[i].size;
-    struct word *words = memory_zeroed(size + 1);
+    struct word *words = request_keep(request, size + 1);
     char *end = (char *)(words + request->n_scopes);
     for (size_t i = 0; i < request->n_scopes; i++) {
         words[i] = (struct word){end, request->scopes[i].size};
         end = mempcpy(end, request->scopes[i].text, request->scopes[i].size);
     }
-    request->scopes = request->kept = words;
-    request->kept_size = size;
-    request->connection->held_size += size;
+    request->scopes = words;
 }
 
 void handle_check(struct request *request, const struct word *words, size_t n_words)
@@ -120,15 +153,14 @@ void handle_check(struct request *request, const struct word *words, size_t n_wo
     request->n_scopes = n_words - 1;
     if (!scopes_valid(request))
         answer_err(request, ERR_BADREQ, "a scope is made of A-Z a-z 0-9 : . _ -");
-    else if (!token_parse(words[0].text, words[0].size, &token))
-        answer_no(request, "malformed");
+    else if (!read_token(request, words[0], &token))
+        answer_malformed(request);
     else if (!keep_get(worker->keep, &worker->now, token.key, token.secret, check_done, request))
         keep_scopes(request);
 }
 
-static void change_done(void *argument, enum keep_result result)
+static void answer_change(struct request *request, enum keep_result result)
 {
-    struct request *request = argument;
     if (result == KEEP_DONE)
         answer_ok(request);
     else if (result == KEEP_INVALID)
@@ -137,13 +169,21 @@ static void change_done(void *argument, enum keep_result result)
         answer_no_verdict(request, result);
 }
 
+static void delete_done(void *argument, enum keep_result result)
+{
+    audit_change(argument, EVENT_TOKEN_DELETE, result);
+    answer_change(argument, result);
+}
+
 void handle_delete(struct request *request, const struct word *words, size_t n_words)
 {
     (void)n_words;
-    if (token_part_valid(words[0].text, words[0].size))
-        keep_delete(request_worker(request)->keep, words[0].text, change_done, request);
-    else
-        answer_no(request, "malformed");
+    if (!token_part_valid(words[0].text, words[0].size)) {
+        answer_malformed(request);
+        return;
+    }
+    audit_remember_key(request, words[0].text);
+    keep_delete(request_worker(request)->keep, words[0].text, delete_done, request);
 }
 
 static struct token_data *read_data(struct request *request, struct word json, enum token_data_source source)
@@ -155,12 +195,20 @@ static struct token_data *read_data(struct request *request, struct word json, e
     return data;
 }
 
+static void store_done(void *argument, enum keep_result result)
+{
+    audit_change(argument, EVENT_TOKEN_STORE, result);
+    answer_change(argument, result);
+}
+
 void handle_store(struct request *request, const struct word *words, size_t n_words)
 {
     (void)n_words;
     struct token_data *data = read_data(request, words[0], TOKEN_DATA_WITH_TOKEN);
-    if (data != NULL)
-        keep_store(request_worker(request)->keep, data, true, change_done, request);
+    if (data != NULL) {
+        audit_remember_data(request, data);
+        keep_store(request_worker(request)->keep, data, true, store_done, request);
+    }
     token_data_free(&data);
 }
 
@@ -168,6 +216,7 @@ static void issue_done(void *argument, enum keep_result result)
 {
     struct request *request = argument;
     char text[TOKEN_SIZE + 1];
+    audit_change(request, EVENT_TOKEN_ISSUE, result);
     if (result == KEEP_INVALID) {
         answer_err(request, ERR_INTERNAL, "the generated key is in use; nothing was changed");
     } else if (result == KEEP_DONE) {
@@ -185,6 +234,7 @@ void handle_issue(struct request *request, const struct word *words, size_t n_wo
     struct token_data *data = read_data(request, words[0], TOKEN_DATA_NEW_TOKEN);
     if (data != NULL) {
         request->token = data->token;
+        audit_remember_data(request, data);
         keep_store(request_worker(request)->keep, data, false, issue_done, request);
     }
     token_data_free(&data);
@@ -202,6 +252,7 @@ static void answer_midway(struct request *request, enum keep_result result, cons
 
 static void delete_all_done(void *argument, enum keep_result result, const struct scan_result *scan)
 {
+    audit_scan(argument, EVENT_TOKEN_DELETE_ALL, result, scan != NULL ? scan->deleted : 0);
     if (result == KEEP_DONE)
         answer_count(argument, scan->deleted);
     else
@@ -216,6 +267,7 @@ void handle_deleteall(struct request *request, const struct word *words, size_t 
 
 static void list_done(void *argument, enum keep_result result, const struct scan_result *scan)
 {
+    audit_scan(argument, EVENT_TOKEN_LIST, result, result == KEEP_DONE ? keyset_count(scan->keys) : 0);
     if (result == KEEP_DONE)
         answer_keys(argument, scan->keys);
     else

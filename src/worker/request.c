@@ -35,6 +35,7 @@ struct request *request_begin(struct connection *connection, const struct input 
     else
         request = memory_zeroed(sizeof *request);
     request->connection = connection;
+    request->began = worker->now.boot;
     request->resp = input->resp;
     memcpy(request->tag, input->tag, sizeof request->tag);
     connection->unanswered++;
@@ -42,6 +43,14 @@ struct request *request_begin(struct connection *connection, const struct input 
         TAILQ_INSERT_TAIL(&connection->untagged, request, order);
     worker_count(worker, METRIC_REQUESTS);
     return request;
+}
+
+void *request_keep(struct request *request, size_t size)
+{
+    request->kept = memory_zeroed(size);
+    request->kept_size = size;
+    request->connection->held_size += size;
+    return request->kept;
 }
 
 static void request_end(struct request *request)

@@ -17,18 +17,20 @@
 struct request {
     TAILQ_ENTRY(request) order; /* in connection->untagged, connection->held or worker->spare */
     struct connection *connection;
+    const struct command *command; /* NULL until it is known */
+    int64_t began;                 /* boot-time clock, ns: when its bytes were received */
     bool resp;
     bool barrier;                /* counted in connection->barriers */
     bool done;                   /* answered, waiting for its turn */
     bool streams;                /* the answer comes from `keys`, below */
     char tag[INPUT_TAG_MAX + 1]; /* "": none */
     struct buffer answer;        /* rendered before its turn */
-    const struct word
-        *scopes; /* CHECK: what is asked for; in the input until `kept`, freed with the request, holds a copy */
+    const struct word *scopes;   /* CHECK: what is asked for; in the input until `kept` holds a copy */
     size_t n_scopes;
-    void *kept;
+    const struct audit_subject *subject; /* a change: whose token, in `kept`; NULL: nobody wants to know */
+    void *kept;                          /* freed with the request */
     size_t kept_size;
-    struct token token; /* ISSUE: what was made */
+    struct token token; /* ISSUE: what was made; a look-up: its key alone */
     struct {            /* a streaming answer: the keys with a mark, or all of them */
         struct keyset *keys;
         uint64_t cursor;
@@ -43,6 +45,9 @@ enum err_code { ERR_BADREQ, ERR_TOOLONG, ERR_DENIED, ERR_BUSY, ERR_UNAVAIL, ERR_
 
 /* A request on the connection, in its order, taken from the spare ones. `input` gives framing and tag. */
 struct request *request_begin(struct connection *connection, const struct input *input);
+
+/* Zeroed memory that lives as long as the request, and counts against what its connection may hold. Once a request. */
+void *request_keep(struct request *request, size_t size) __attribute__((returns_nonnull));
 
 /* The worker it runs in. */
 struct worker *request_worker(const struct request *request);

@@ -7,9 +7,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/privileges.h"
+#include "base/reports.h"
 #include "base/secret_file.h"
 #include "base/signals.h"
 #include "worker/accept.h"
+#include "worker/audit.h"
 #include "worker/connection.h"
 #include "worker/context.h"
 #include "worker/request.h"
@@ -20,8 +22,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { PASSWORD_MAX = 512, CHECK_WAIT_SECONDS = 5 };
+enum { PASSWORD_MAX = 512, CHECK_WAIT_SECONDS = 5, REPORTS_LAST_TRIES = 100 };
 
 /* What only a worker may know. */
 struct secrets {
@@ -80,7 +83,7 @@ static void on_batch_done(void *argument)
 struct process {
     struct worker worker;
     struct acceptor *acceptor;
-    struct event *stop, *drain, *tick, *sweep;
+    struct event *stop, *drain, *tick, *sweep, *report;
     int64_t ends; /* boot-time clock: when a worker that drains stops all the same */
 };
 
@@ -135,6 +138,30 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     keep_publish(process->worker.keep);
 }
 
+/* The first event since the last flush: the others of this turn of the loop go with it. */
+static void on_reports_wanted(void *argument)
+{
+    struct process *process = argument;
+    event_active(process->report, EV_TIMEOUT, 0);
+}
+
+static void on_report(evutil_socket_t fd, short what, void *argument)
+{
+    static const struct timeval soon = {0, 20000};
+    struct process *process = argument;
+    (void)fd, (void)what;
+    if (!reports_flush(process->worker.reports))
+        evtimer_add(process->report, &soon);
+}
+
+/* The last events of a worker that ends, with a second for a reporter that does not keep up. */
+static void flush_last_reports(struct reports *reports)
+{
+    static const struct timespec pause = {0, 10000000};
+    for (int i = 0; i < REPORTS_LAST_TRIES && !reports_flush(reports); i++)
+        nanosleep(&pause, NULL);
+}
+
 /* Looks at every connection's time limits. */
 static void on_sweep(evutil_socket_t fd, short what, void *argument)
 {
@@ -183,10 +210,22 @@ static bool process_start(struct process *process, const struct worker_setup *se
     TAILQ_INIT(&worker->connections);
     TAILQ_INIT(&worker->unsettled);
     TAILQ_INIT(&worker->spare);
+    worker->audit = audit_new();
     worker->scratch = malloc(CONNECTION_RECV_SIZE);
     worker->base = event_base_new();
     if (worker->scratch == NULL || worker->base == NULL)
         return false;
+    process->report = evtimer_new(worker->base, on_report, process);
+    if (process->report == NULL)
+        return false;
+    if (setup->reports_fd >= 0)
+        worker->reports = reports_new(&(struct reports_settings){
+            .fd = setup->reports_fd,
+            .shared = setup->shared,
+            .sender = setup->slot,
+            .wanted = on_reports_wanted,
+            .argument = process,
+        });
     worker_read_clocks(worker);
     worker->keep = keep_new(&(struct keep_settings){
         .base = worker->base,
@@ -195,8 +234,10 @@ static bool process_start(struct process *process, const struct worker_setup *se
         .slot = setup->slot,
         .vault = secrets->vault,
         .password = secrets->password,
+        .reports = worker->reports,
         .batch_done = on_batch_done,
         .batch_argument = worker,
+        .fixed = audit_fixed,
     });
     return worker->keep != NULL &&
            add_event(&process->stop, evsignal_new(worker->base, SIGTERM, on_stop, process), NULL) &&
@@ -209,12 +250,16 @@ static bool process_start(struct process *process, const struct worker_setup *se
 static void process_free(struct process *process)
 {
     struct worker *worker = &process->worker;
-    struct event *events[] = {process->stop, process->drain, process->tick, process->sweep};
+    struct event *events[] = {process->stop, process->drain, process->tick, process->sweep, process->report};
     acceptor_free(&process->acceptor);
     keep_free(&worker->keep);
+    if (worker->reports != NULL)
+        flush_last_reports(worker->reports);
+    reports_free(&worker->reports);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++)
         if (events[i] != NULL)
             event_free(events[i]);
+    audit_free(&worker->audit);
     request_free_spare(worker);
     buffer_pool_free();
     if (worker->base != NULL)

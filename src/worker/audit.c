@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* What a worker tells of requests. */
+#include "worker/audit.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/reports.h"
+#include "keep/notices.h"
+#include "worker/command.h"
+#include "worker/context.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct audit {
+    struct notices mismatched, expired; /* by key */
+    struct notices malformed, denied;   /* by the client's address or user */
+};
+
+struct audit *audit_new(void)
+{
+    return memory_zeroed(sizeof(struct audit));
+}
+
+void audit_free(struct audit **audit)
+{
+    free(*audit);
+    *audit = NULL;
+}
+
+/* Whose token it is, without a secret. */
+struct audit_subject {
+    char key[TOKEN_PART_SIZE];
+    int64_t expires;
+    const char *token_type; /* NULL: nothing but the key is known */
+    size_t username_size, scopes_size;
+    char bytes[]; /* user name, scopes with one space between them */
+};
+
+/* The worker's events, NULL when nobody listens. */
+static struct reports *listener_of(const struct request *request)
+{
+    return request->connection->worker->reports;
+}
+
+/* Adds a scope to those in `out`, of which no more than one byte too many for an event is ever needed. */
+static size_t add_scope(char *out, size_t used, const char *scope)
+{
+    const size_t room = EVENT_SCOPES_MAX + 1 - used;
+    size_t size = strlen(scope);
+    if (used > 0 && room > 0)
+        out[used++] = ' ';
+    size = size < EVENT_SCOPES_MAX + 1 - used ? size : EVENT_SCOPES_MAX + 1 - used;
+    memcpy(out + used, scope, size);
+    return used + size;
+}
+
+static char joined[EVENT_SCOPES_MAX + 1];
+
+static struct event_text join_scopes(const struct cache_entry *entry)
+{
+    const char *scope = cache_entry_scopes(entry);
+    size_t used = 0;
+    for (uint32_t i = 0; i < entry->n_scopes; i++, scope += strlen(scope) + 1)
+        used = add_scope(joined, used, scope);
+    return (struct event_text){joined, used};
+}
+
+static struct event_text join_scope_list(const struct token_data *data)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < data->n_scopes; i++)
+        used = add_scope(joined, used, data->scopes[i]);
+    return (struct event_text){joined, used};
+}
+
+static void remember(struct request *request, const char *key, const char *token_type, int64_t expires,
+                     struct event_text username, struct event_text scopes)
+{
+    struct audit_subject *subject = request_keep(request, sizeof *subject + username.size + scopes.size);
+    memcpy(subject->key, key, TOKEN_PART_SIZE);
+    subject->token_type = token_type;
+    subject->expires = expires;
+    subject->username_size = username.size;
+    subject->scopes_size = scopes.size;
+    if (username.size > 0)
+        memcpy(subject->bytes, username.text, username.size);
+    if (scopes.size > 0)
+        memcpy(subject->bytes + username.size, scopes.text, scopes.size);
+    request->subject = subject;
+}
+
+static struct event_text username_of(const struct cache_entry *entry)
+{
+    return (struct event_text){cache_entry_username(entry), entry->username_size};
+}
+
+void audit_remember_data(struct request *request, const struct token_data *data)
+{
+    if (listener_of(request) != NULL)
+        remember(request, data->token.key, token_type_name(data->type), data->expires, event_text(data->username),
+                 join_scope_list(data));
+}
+
+void audit_remember_key(struct request *request, const char key[TOKEN_PART_SIZE])
+{
+    struct worker *worker = request_worker(request);
+    if (worker->reports == NULL)
+        return;
+    const struct cache_entry *entry = keep_known(worker->keep, &worker->now, key);
+    if (entry != NULL)
+        remember(request, key, token_type_name(entry->type), entry->expires, username_of(entry), join_scopes(entry));
+    else
+        remember(request, key, NULL, 0, (struct event_text){0}, (struct event_text){0});
+}
+
+/* What every event of a request says. */
+static struct audit_event event_of(const struct request *request, enum event_kind kind)
+{
+    const struct connection *connection = request->connection;
+    return (struct audit_event){
+        .kind = kind,
+        .peer = connection->peer,
+        .listener = event_text(connection->listener->config->name),
+        .tag = event_text(request->tag[0] != '\0' ? request->tag : NULL),
+        .worker = connection->worker->setup->number,
+        .latency = (clock_boot() - request->began) / 1000,
+        .command = event_text(request->command->name),
+    };
+}
+
+static void set_result(struct audit_event *event, enum keep_result result)
+{
+    static const struct {
+        enum event_result result;
+        const char *reason;
+    } meanings[] = {
+        [KEEP_DONE] = {EVENT_OK, NULL},
+        [KEEP_INVALID] = {EVENT_NO, "invalid"},
+        [KEEP_MISMATCH] = {EVENT_NO, "mismatch"},
+        [KEEP_EXPIRED] = {EVENT_NO, "expired"},
+        [KEEP_CORRUPT] = {EVENT_NO, "unreadable"},
+        [KEEP_UNAVAILABLE] = {EVENT_ERROR, "unavailable"},
+        [KEEP_UNCERTAIN] = {EVENT_UNCERTAIN, "uncertain"},
+        [KEEP_BUSY] = {EVENT_ERROR, "busy"},
+    };
+    event->result = meanings[result].result;
+    event->reason = event_text(meanings[result].reason);
+}
+
+static void set_entry(struct audit_event *event, const struct cache_entry *entry)
+{
+    event->key = (struct event_text){entry->key, TOKEN_PART_SIZE};
+    event->username = username_of(entry);
+    event->token_type = event_text(token_type_name(entry->type));
+    event->scopes = join_scopes(entry);
+    event->expires = entry->expires;
+}
+
+void audit_change(struct request *request, enum event_kind kind, enum keep_result result)
+{
+    const struct audit_subject *subject = request->subject;
+    if (subject == NULL)
+        return;
+    struct audit_event event = event_of(request, kind);
+    set_result(&event, result);
+    event.key = (struct event_text){subject->key, TOKEN_PART_SIZE};
+    if (subject->token_type != NULL) {
+        event.username = (struct event_text){subject->bytes, subject->username_size};
+        event.token_type = event_text(subject->token_type);
+        event.scopes = (struct event_text){subject->bytes + subject->username_size, subject->scopes_size};
+        event.expires = subject->expires;
+    }
+    reports_event(listener_of(request), &event);
+}
+
+void audit_scan(struct request *request, enum event_kind kind, enum keep_result result, uint64_t count)
+{
+    if (listener_of(request) == NULL)
+        return;
+    struct audit_event event = event_of(request, kind);
+    set_result(&event, result);
+    event.count = count;
+    reports_event(listener_of(request), &event);
+}
+
+void audit_fixed(void *argument, const char key[TOKEN_PART_SIZE], enum keep_result result)
+{
+    const struct request *request = argument;
+    if (listener_of(request) == NULL)
+        return;
+    struct audit_event event = event_of(request, EVENT_TOKEN_DELETE);
+    set_result(&event, result);
+    event.key = (struct event_text){key, TOKEN_PART_SIZE};
+    reports_event(listener_of(request), &event);
+}
+
+static void report_look_up(const struct request *request, enum keep_result result, const struct cache_entry *entry,
+                           const struct word *missing)
+{
+    struct error reason;
+    struct audit_event event = event_of(request, EVENT_TOKEN_GET);
+    set_result(&event, result);
+    event.key = (struct event_text){request->token.key, TOKEN_PART_SIZE};
+    if (entry != NULL)
+        set_entry(&event, entry);
+    if (missing != NULL) {
+        error_set(&reason, "scope %.*s", (int)missing->size, missing->text);
+        event.result = EVENT_NO;
+        event.reason = event_text(reason.text);
+    }
+    reports_event(listener_of(request), &event);
+}
+
+/* A mismatch or an expired token, when one is due for this key. */
+static void report_refusal(const struct request *request, enum event_kind kind, struct notices *notices,
+                           enum keep_result result, const struct cache_entry *entry)
+{
+    unsigned left_out;
+    if (!notices_due(notices, entry->key, TOKEN_PART_SIZE, clock_boot(), &left_out))
+        return;
+    if (kind == EVENT_TOKEN_MISMATCH)
+        log_warning("wrong secret for token %.*s%s", TOKEN_PART_SIZE, entry->key, notices_left_out(left_out));
+    if (listener_of(request) == NULL)
+        return;
+    struct audit_event event = event_of(request, kind);
+    set_result(&event, result);
+    set_entry(&event, entry);
+    event.count = left_out + 1;
+    reports_event(listener_of(request), &event);
+}
+
+void audit_look_up(struct request *request, enum keep_result result, const struct cache_entry *entry,
+                   const struct word *missing)
+{
+    struct worker *worker = request_worker(request);
+    if (worker->reports != NULL && worker->config->audit_reads)
+        report_look_up(request, result, entry, missing);
+    if (result == KEEP_MISMATCH)
+        report_refusal(request, EVENT_TOKEN_MISMATCH, &worker->audit->mismatched, result, entry);
+    else if (result == KEEP_EXPIRED)
+        report_refusal(request, EVENT_TOKEN_EXPIRED, &worker->audit->expired, result, entry);
+}
+
+/* What a client can do as often as it likes: told when one is due for its address or user. */
+static void report_client(const struct request *request, enum event_kind kind, struct notices *notices,
+                          enum event_result result, const char *reason)
+{
+    unsigned left_out;
+    struct event_peer subject = request->connection->peer;
+    if (listener_of(request) == NULL)
+        return;
+    subject.port = 0;
+    if (!notices_due(notices, &subject, sizeof subject, clock_boot(), &left_out))
+        return;
+    struct audit_event event = event_of(request, kind);
+    event.result = result;
+    event.reason = event_text(reason);
+    event.count = left_out + 1;
+    reports_event(listener_of(request), &event);
+}
+
+void audit_malformed(struct request *request)
+{
+    report_client(request, EVENT_TOKEN_MALFORMED, &request_worker(request)->audit->malformed, EVENT_NO, "malformed");
+}
+
+void audit_denied(struct request *request)
+{
+    report_client(request, EVENT_REQUEST_DENIED, &request_worker(request)->audit->denied, EVENT_DENIED, "role");
+}
