@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* Lua's own libraries, as far as a sandbox has them. What is not named here is not there, whatever a later Lua adds:
+ * no way to files, processes, bytecode, metatables, the collector or coroutines. */
+#include "base/lua_library.h"
+
+#include "base/lua_sandbox.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <string.h>
+
+enum {
+    REP_SIZE_MAX = 1024 * 1024,  /* bytes that string.rep makes */
+    MOVE_ELEMENTS_MAX = 1000000, /* that table.move moves */
+    SORT_ELEMENTS_MAX = 250000,  /* more than can be sorted in the time of a call */
+};
+
+/* The table is the whole truth about what there is. `names` are words with a space before and behind each. */
+static const struct library {
+    const char *name;
+    lua_CFunction open;
+    const char *names;
+} libraries[] = {
+    {LUA_GNAME, luaopen_base,
+     " _G _VERSION assert error ipairs next pairs pcall rawequal rawget rawlen rawset select tonumber tostring type"
+     " xpcall "},
+    {LUA_STRLIBNAME, luaopen_string,
+     " byte char find format gmatch gsub len lower match pack packsize rep reverse sub unpack upper "},
+    {LUA_TABLIBNAME, luaopen_table, " concat insert move pack remove sort unpack "},
+    {LUA_MATHLIBNAME, luaopen_math,
+     " abs acos asin atan ceil cos deg exp floor fmod huge log max maxinteger min mininteger modf pi rad random"
+     " randomseed sin sqrt tan tointeger type ult "},
+    {LUA_UTF8LIBNAME, luaopen_utf8, " char charpattern codepoint codes len offset "},
+    {LUA_OSLIBNAME, luaopen_os, " clock date difftime time "},
+};
+
+static bool is_named(const char *names, const char *name)
+{
+    const size_t size = strlen(name);
+    for (const char *at = names; (at = strstr(at, name)) != NULL; at++)
+        if (at[-1] == ' ' && at[size] == ' ')
+            return true;
+    return false;
+}
+
+static void library_open(lua_State *lua, const struct library *library)
+{
+    luaL_requiref(lua, library->name, library->open, 1);
+    for (lua_pushnil(lua); lua_next(lua, -2) != 0;) {
+        lua_pop(lua, 1);
+        if (is_named(library->names, lua_tostring(lua, -1)))
+            continue;
+        lua_pushvalue(lua, -1);
+        lua_pushnil(lua);
+        lua_settable(lua, -4); /* a field may be cleared while the table is traversed */
+    }
+    lua_pop(lua, 1);
+}
+
+/* Lua's own function that the running one stands in for. It finds the stack as its caller left it. */
+static int call_original(lua_State *lua)
+{
+    return lua_tocfunction(lua, lua_upvalueindex(1))(lua);
+}
+
+/* string.rep. Of nothing, Lua would make 2^63 copies without asking for memory once. */
+static int limited_rep(lua_State *lua)
+{
+    size_t size, separator_size;
+    luaL_checklstring(lua, 1, &size);
+    const lua_Integer n = luaL_checkinteger(lua, 2);
+    luaL_optlstring(lua, 3, "", &separator_size);
+    if (n <= 0 || size + separator_size == 0) {
+        lua_pushliteral(lua, "");
+        return 1;
+    }
+    if ((lua_Unsigned)n > REP_SIZE_MAX / (size + separator_size))
+        return luaL_error(lua, "resulting string too large");
+    return call_original(lua);
+}
+
+static int limited_move(lua_State *lua)
+{
+    const lua_Integer first = luaL_checkinteger(lua, 2), last = luaL_checkinteger(lua, 3);
+    luaL_argcheck(lua, first > last || (lua_Unsigned)last - (lua_Unsigned)first < MOVE_ELEMENTS_MAX, 3,
+                  "too many elements to move");
+    return call_original(lua);
+}
+
+static int limited_sort(lua_State *lua)
+{
+    luaL_checktype(lua, 1, LUA_TTABLE);
+    luaL_argcheck(lua, lua_rawlen(lua, 1) <= SORT_ELEMENTS_MAX, 1, "too many elements to sort");
+    return call_original(lua);
+}
+
+/* The handler of an xpcall. While a limit is being enforced, no instruction is counted in it: it must not run. */
+static int limited_handler(lua_State *lua)
+{
+    if (sandbox_stopped(lua))
+        return 1;
+    lua_settop(lua, 1);
+    lua_pushvalue(lua, lua_upvalueindex(1));
+    lua_insert(lua, 1);
+    lua_call(lua, 1, 1);
+    return 1;
+}
+
+static int limited_xpcall(lua_State *lua)
+{
+    luaL_checktype(lua, 2, LUA_TFUNCTION);
+    lua_pushvalue(lua, 2);
+    lua_pushcclosure(lua, limited_handler, 1);
+    lua_replace(lua, 2);
+    lua_pushvalue(lua, 1);
+    lua_insert(lua, 3);
+    const int status = lua_pcall(lua, lua_gettop(lua) - 3, LUA_MULTRET, 2);
+    lua_pushboolean(lua, status == LUA_OK);
+    lua_replace(lua, 2);
+    return lua_gettop(lua) - 1;
+}
+
+/* Puts `function` in the place of a field of a global table; the original is its upvalue. */
+static void replace(lua_State *lua, const char *library, const char *name, lua_CFunction function)
+{
+    lua_getglobal(lua, library);
+    lua_getfield(lua, -1, name);
+    lua_pushcclosure(lua, function, 1);
+    lua_setfield(lua, -2, name);
+    lua_pop(lua, 1);
+}
+
+/* Lua makes the metatable of its large buffers when it needs the first. Should memory end in the middle of that, half a
+ * metatable stays for good, and every large buffer is an error from then on. So it is made now. */
+static void make_large_buffer(lua_State *lua)
+{
+    luaL_Buffer buffer;
+    luaL_buffinitsize(lua, &buffer, 2 * LUAL_BUFFERSIZE);
+    luaL_pushresult(&buffer);
+    lua_pop(lua, 1);
+}
+
+void lua_library_open(lua_State *lua, bool os)
+{
+    const size_t n = sizeof libraries / sizeof *libraries - (os ? 0 : 1);
+    for (size_t i = 0; i < n; i++)
+        library_open(lua, &libraries[i]);
+    replace(lua, LUA_GNAME, "xpcall", limited_xpcall);
+    replace(lua, LUA_STRLIBNAME, "rep", limited_rep);
+    replace(lua, LUA_TABLIBNAME, "move", limited_move);
+    replace(lua, LUA_TABLIBNAME, "sort", limited_sort);
+    make_large_buffer(lua);
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/* A Lua state within limits. */
+#include "base/lua_sandbox.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/lua_library.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    PERIOD = 10000,          /* instructions from one look at the clock to the next */
+    BLOCK_LARGE = 64 * 1024, /* bytes that take longer to fill than a look at the clock */
+    FAILURE_SIZE = 1001,
+    MESSAGE_MAX = 512, /* bytes of an error's own text; the traceback has the rest */
+    EXPLAIN = 1,       /* index of the message handler, which never leaves the stack */
+};
+
+struct sandbox {
+    lua_State *lua; /* NULL while it is being made */
+    struct sandbox_settings settings;
+    size_t memory;
+    struct sandbox_limits limits; /* of the call that runs */
+    bool inside;                  /* a call runs */
+    bool stopped;                 /* it has passed a limit */
+    bool noted;                   /* `began` is set */
+    int64_t began;                /* CPU time at the first look */
+    uint64_t periods;             /* looks every PERIOD instructions */
+    size_t failure_size;
+    char failure[FAILURE_SIZE];
+};
+
+static struct sandbox *sandbox_of(lua_State *lua)
+{
+    return *(struct sandbox **)lua_getextraspace(lua);
+}
+
+lua_State *sandbox_lua(const struct sandbox *sandbox)
+{
+    return sandbox->lua;
+}
+
+void *sandbox_owner(lua_State *lua)
+{
+    return sandbox_of(lua)->settings.owner;
+}
+
+const char *sandbox_failure(const struct sandbox *sandbox)
+{
+    return sandbox->failure;
+}
+
+size_t sandbox_memory(const struct sandbox *sandbox)
+{
+    return sandbox->memory;
+}
+
+bool sandbox_stopped(lua_State *lua)
+{
+    return sandbox_of(lua)->stopped;
+}
+
+/* Limits. */
+
+static int64_t cpu_time(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (int64_t)now.tv_sec * CLOCK_SECOND + now.tv_nsec;
+}
+
+static bool time_is_up(struct sandbox *sandbox)
+{
+    const int64_t now = cpu_time();
+    if (!sandbox->noted) {
+        sandbox->noted = true;
+        sandbox->began = now;
+    }
+    return now - sandbox->began > sandbox->limits.cpu;
+}
+
+static bool instructions_are_up(const struct sandbox *sandbox)
+{
+    return sandbox->limits.instructions != 0 && sandbox->periods > 0 &&
+           (sandbox->periods - 1) * PERIOD >= sandbox->limits.instructions;
+}
+
+static void limit_name(const struct sandbox *sandbox, char *text, size_t size)
+{
+    if (instructions_are_up(sandbox))
+        snprintf(text, size, "took over %" PRIu64 " instructions", sandbox->limits.instructions);
+    else
+        snprintf(text, size, "took over %" PRId64 " ms of CPU time", sandbox->limits.cpu / (CLOCK_SECOND / 1000));
+}
+
+static void on_count(lua_State *lua, lua_Debug *where)
+{
+    char name[64];
+    struct sandbox *sandbox = sandbox_of(lua);
+    (void)where;
+    if (!sandbox->inside)
+        return;
+    if (!sandbox->stopped) {
+        sandbox->periods++;
+        if (!instructions_are_up(sandbox) && !time_is_up(sandbox))
+            return;
+        sandbox->stopped = true;
+        lua_sethook(lua, on_count, LUA_MASKCOUNT, 1);
+    }
+    limit_name(sandbox, name, sizeof name);
+    luaL_where(lua, 0);
+    lua_pushstring(lua, name);
+    lua_concat(lua, 2);
+    lua_error(lua);
+}
+
+/* Whether a block may not grow to `size`, by `growth` bytes. Filling large blocks is what one instruction can spend
+ * much time on, and so is the full collection that follows each refusal. */
+static bool is_refused(struct sandbox *sandbox, size_t size, size_t growth)
+{
+    const size_t most = sandbox->settings.memory_max;
+    const bool full = growth > most || sandbox->memory > most - growth;
+    if (!full && size < BLOCK_LARGE)
+        return false;
+    if (!sandbox->stopped && time_is_up(sandbox)) {
+        sandbox->stopped = true;
+        lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, 1);
+    }
+    return full || sandbox->stopped;
+}
+
+static void *allocate(void *owner, void *block, size_t old_size, size_t size)
+{
+    struct sandbox *sandbox = owner;
+    if (block == NULL)
+        old_size = 0; /* Lua puts the kind of object here */
+    if (size == 0) {
+        free(block);
+        sandbox->memory -= old_size;
+        return NULL;
+    }
+    if (size > old_size && sandbox->inside && is_refused(sandbox, size, size - old_size))
+        return NULL;
+    void *moved = realloc(block, size);
+    if (moved == NULL && size > old_size)
+        return NULL;
+    sandbox->memory += size - old_size;
+    return moved != NULL ? moved : block; /* Lua relies on it that blocks can shrink */
+}
+
+/* Failures. */
+
+/* Adds text to the failure, on one line. */
+static void failure_add(struct sandbox *sandbox, const char *text, size_t size)
+{
+    char *out = sandbox->failure;
+    size_t used = sandbox->failure_size;
+    for (size_t i = 0; i < size && used + 4 < FAILURE_SIZE; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (c == '\n')
+            used += (size_t)snprintf(out + used, FAILURE_SIZE - used, " | ");
+        else if (c != '\t')
+            out[used++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+    }
+    out[used] = '\0';
+    sandbox->failure_size = used;
+}
+
+static void failure_add_value(struct sandbox *sandbox, lua_State *lua, int index)
+{
+    size_t size;
+    char text[64];
+    if (lua_type(lua, index) == LUA_TSTRING) {
+        const char *string = lua_tolstring(lua, index, &size);
+        failure_add(sandbox, string, size < MESSAGE_MAX ? size : MESSAGE_MAX);
+        return;
+    }
+    snprintf(text, sizeof text, "threw a %s, not a text", luaL_typename(lua, index));
+    failure_add(sandbox, text, strlen(text));
+}
+
+/* The message handler of every call. It may find the memory gone: the message is noted before anything is made. */
+static int explain(lua_State *lua)
+{
+    size_t size;
+    struct sandbox *sandbox = sandbox_of(lua);
+    sandbox->failure_size = 0;
+    failure_add_value(sandbox, lua, 1);
+    luaL_traceback(lua, lua, "", 1);
+    const char *trace = lua_tolstring(lua, -1, &size);
+    failure_add(sandbox, trace, size);
+    return 1;
+}
+
+/* Says what explain was not asked for: memory errors have no handler, and a limit can pass in a call's last moment. */
+static void failure_complete(struct sandbox *sandbox, int status)
+{
+    char name[64];
+    if (sandbox->failure_size > 0)
+        return;
+    if (sandbox->stopped)
+        limit_name(sandbox, name, sizeof name);
+    else
+        snprintf(name, sizeof name, "%s", status == LUA_ERRMEM ? "not enough memory" : "an error in an error");
+    failure_add(sandbox, name, strlen(name));
+}
+
+/* Calls. */
+
+static void enter(struct sandbox *sandbox, const struct sandbox_limits *limits)
+{
+    _Atomic uint64_t *calls = sandbox->settings.lua_call;
+    assert(!sandbox->inside);
+    sandbox->limits = *limits;
+    sandbox->inside = true;
+    sandbox->noted = false;
+    sandbox->periods = 0;
+    sandbox->failure_size = 0;
+    sandbox->failure[0] = '\0';
+    /* A process that died in a call has left it odd. */
+    if (calls != NULL)
+        atomic_store_explicit(calls, (atomic_load_explicit(calls, memory_order_relaxed) + 1) | 1, memory_order_relaxed);
+}
+
+static void leave(struct sandbox *sandbox)
+{
+    _Atomic uint64_t *calls = sandbox->settings.lua_call;
+    if (calls != NULL)
+        atomic_store_explicit(calls, atomic_load_explicit(calls, memory_order_relaxed) + 1, memory_order_relaxed);
+    sandbox->inside = false;
+    if (sandbox->stopped)
+        lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, PERIOD);
+}
+
+int sandbox_call(struct sandbox *sandbox, int n_arguments, int n_results, const struct sandbox_limits *limits)
+{
+    lua_State *lua = sandbox->lua;
+    const int top = lua_gettop(lua) - n_arguments - 1;
+    enter(sandbox, limits);
+    const int status = lua_pcall(lua, n_arguments, n_results, EXPLAIN);
+    leave(sandbox);
+    if (status == LUA_OK && !sandbox->stopped)
+        return 0;
+    failure_complete(sandbox, status);
+    sandbox->stopped = false;
+    lua_settop(lua, top);
+    return -1;
+}
+
+/* Making and closing. */
+
+/* Lua calls it for an error outside any call: only without memory for what the owner pushes. */
+static int on_panic(lua_State *lua)
+{
+    const char *message = lua_type(lua, -1) == LUA_TSTRING ? lua_tostring(lua, -1) : "an error";
+    log_error("Lua: %s, outside of any call", message);
+    abort();
+}
+
+static int open_libraries(lua_State *lua)
+{
+    lua_library_open(lua, sandbox_of(lua)->settings.os);
+    return 0;
+}
+
+struct sandbox *sandbox_new(const struct sandbox_settings *settings, struct error *error)
+{
+    struct sandbox *sandbox = calloc(1, sizeof *sandbox);
+    if (sandbox != NULL) {
+        sandbox->settings = *settings;
+        sandbox->lua = lua_newstate(allocate, sandbox);
+    }
+    if (sandbox == NULL || sandbox->lua == NULL) {
+        free(sandbox);
+        error_set(error, "no memory");
+        return NULL;
+    }
+    lua_State *lua = sandbox->lua;
+    *(struct sandbox **)lua_getextraspace(lua) = sandbox;
+    lua_atpanic(lua, on_panic);
+    lua_pushcfunction(lua, explain);
+    lua_pushcfunction(lua, open_libraries);
+    if (lua_pcall(lua, 0, 0, 0) != LUA_OK) {
+        error_set(error, "no memory");
+        sandbox_free(&sandbox);
+        return NULL;
+    }
+    lua_sethook(lua, on_count, LUA_MASKCOUNT, PERIOD);
+    return sandbox;
+}
+
+void sandbox_free(struct sandbox **sandbox)
+{
+    if (*sandbox == NULL)
+        return;
+    assert(!(*sandbox)->inside);
+    lua_close((*sandbox)->lua);
+    free(*sandbox);
+    *sandbox = NULL;
+}

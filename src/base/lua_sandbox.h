@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* A Lua state within limits. Its memory is counted, the time of each call is watched, and of Lua's libraries it has
+ * what computes and nothing that reaches the machine, other states or Lua's own insides (tokenkeep-lua(7) has the
+ * list).
+ *
+ * How a call is ended: every 10,000 instructions of Lua, and whenever much memory is asked for at once, the CPU time
+ * since the first such look is compared with the limit. Once it has passed, an error is thrown at every instruction
+ * until the outermost call has returned, so that no pcall can swallow it. Functions in C are not counted: those of
+ * Lua's own that could run for long by their arguments alone (string.rep, table.move, table.sort) refuse such
+ * arguments, and what remains (a pattern that explodes, many comparisons of huge strings) is the master's affair:
+ * settings.lua_call is odd while a call runs, and a process that burns CPU time while it stays at one odd value is
+ * killed. */
+#ifndef TK_BASE_LUA_SANDBOX_H
+#define TK_BASE_LUA_SANDBOX_H
+
+#include "base/error.h"
+
+#include <lua.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sandbox;
+
+struct sandbox_settings {
+    size_t memory_max;          /* bytes; counted in calls alone: what the owner puts on the stack is its own affair */
+    bool os;                    /* with os.clock, os.date, os.difftime and os.time */
+    _Atomic uint64_t *lua_call; /* moves to odd with each call and to even with each return; NULL: none */
+    void *owner;                /* what sandbox_owner returns */
+};
+
+struct sandbox_limits {
+    int64_t cpu;           /* nanoseconds of the thread's CPU time */
+    uint64_t instructions; /* of Lua; looked at every 10,000; 0: no limit */
+};
+
+/* NULL with `error` when there is no memory. */
+struct sandbox *sandbox_new(const struct sandbox_settings *settings, struct error *error)
+    __attribute__((warn_unused_result));
+
+/* Closes the state, frees and sets to NULL; a NULL *sandbox is left alone. Not from within a call. */
+void sandbox_free(struct sandbox **sandbox);
+
+/* The state. Its stack is the owner's from where it stood after sandbox_new. Outside calls nothing that can raise an
+ * error may be done with it but pushing; without memory for that the process ends. */
+lua_State *sandbox_lua(const struct sandbox *sandbox);
+
+/* The owner, from any function that the state calls. */
+void *sandbox_owner(lua_State *lua);
+
+/* Calls the function that stands on the stack under `n_arguments` arguments; all of these are popped. Returns 0 with
+ * `n_results` results pushed, or -1 with nothing pushed: it threw, had no memory left, or passed a limit. Not from
+ * within a call. */
+int sandbox_call(struct sandbox *sandbox, int n_arguments, int n_results, const struct sandbox_limits *limits)
+    __attribute__((warn_unused_result));
+
+/* What went wrong in the last call: message and traceback on one line, at most 1,000 bytes. */
+const char *sandbox_failure(const struct sandbox *sandbox);
+
+/* Bytes in use. */
+size_t sandbox_memory(const struct sandbox *sandbox);
+
+/* Whether the call that runs now has passed a limit: then nothing of Lua's may be called any more. */
+bool sandbox_stopped(lua_State *lua);
+
+#endif
