@@ -38,6 +38,11 @@ void log_configure(enum log_level level, enum log_format format)
     settings.format = format;
 }
 
+bool log_wants(enum log_level level)
+{
+    return level <= settings.level;
+}
+
 void log_name_process(const char *name)
 {
     snprintf(settings.process, sizeof settings.process, "%s", name);
@@ -139,7 +144,7 @@ static void say_what_is_lost(void)
 static void __attribute__((format(printf, 2, 0))) log_line(enum log_level level, const char *format, va_list arguments)
 {
     char message[MESSAGE_SIZE];
-    if (level > settings.level)
+    if (!log_wants(level))
         return;
     if (settings.lost > 0)
         say_what_is_lost();

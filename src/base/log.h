@@ -4,11 +4,16 @@
 #ifndef TK_BASE_LOG_H
 #define TK_BASE_LOG_H
 
+#include <stdbool.h>
+
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 /* Sets what is logged from here on: lines of `level` and graver ones. Until it is called: info, as text. */
 void log_configure(enum log_level level, enum log_format format);
+
+/* Whether lines of `level` are logged. */
+bool log_wants(enum log_level level);
 
 /* Names this process in every line that follows, e.g. "master" or "worker 3"; cut at 31 bytes. */
 void log_name_process(const char *name);

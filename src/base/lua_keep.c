@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* The part of the library `keep` that every script has. */
+#include "base/lua_keep.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/lua_json.h"
+#include "base/utf8.h"
+
+#include <lauxlib.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+enum { TEXT_SIZE = 1024 }; /* of a line; the log itself cuts there */
+
+double lua_keep_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)(now.tv_nsec / 1000) / 1e6;
+}
+
+/* Copies text for the log, which ends at a NUL and takes everything beyond ASCII as it comes: what is no UTF-8, and the
+ * control characters U+0080 to U+009F, become '?' here. */
+static void clean(char *to, const char *from, size_t size)
+{
+    const bool valid = utf8_valid(from, size, NULL);
+    for (size_t i = 0; i < size; i++) {
+        const unsigned char c = (unsigned char)from[i];
+        const bool high_control = c == 0xc2 && i + 1 < size && (unsigned char)from[i + 1] < 0xa0;
+        to[i] = c == '\0' || (!valid && c >= 0x80) || high_control ? '?' : (char)c;
+        if (valid && high_control)
+            to[++i] = '?';
+    }
+    to[size] = '\0';
+}
+
+static bool is_left_out(struct lua_keep *keep)
+{
+    const int64_t second = clock_boot() / CLOCK_SECOND;
+    if (second != keep->second) {
+        keep->second = second;
+        keep->lines = 0;
+    }
+    return keep->lines++ >= LUA_KEEP_LINES_MAX;
+}
+
+/* Where a text may be cut so that no character is torn. */
+static size_t cut(const char *text, size_t size)
+{
+    size_t end = size < TEXT_SIZE - 1 ? size : TEXT_SIZE - 1;
+    while (end < size && end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80)
+        end--;
+    return end;
+}
+
+typedef void log_function(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void write_line(struct lua_keep *keep, enum log_level level, const char *text, size_t size)
+{
+    static log_function *const write[] = {
+        [LOG_LEVEL_ERROR] = log_error,
+        [LOG_LEVEL_WARNING] = log_warning,
+        [LOG_LEVEL_INFO] = log_info,
+        [LOG_LEVEL_DEBUG] = log_debug,
+    };
+    char line[TEXT_SIZE];
+    if (!log_wants(level))
+        return;
+    if (is_left_out(keep)) {
+        keep->left_out++;
+        return;
+    }
+    clean(line, text, cut(text, size));
+    if (keep->left_out > 0)
+        write[level]("%s: (%lu lines before this one were left out) %s", keep->who, keep->left_out, line);
+    else
+        write[level]("%s: %s", keep->who, line);
+    keep->left_out = 0;
+}
+
+static int keep_log(lua_State *lua)
+{
+    static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
+    size_t size;
+    struct lua_keep *keep = lua_touserdata(lua, lua_upvalueindex(1));
+    const int level = luaL_checkoption(lua, 1, NULL, levels);
+    const char *text = luaL_checklstring(lua, 2, &size);
+    write_line(keep, (enum log_level)level, text, size);
+    return 0;
+}
+
+static int keep_print(lua_State *lua)
+{
+    struct lua_keep *keep = lua_touserdata(lua, lua_upvalueindex(1));
+    const int n = lua_gettop(lua);
+    luaL_Buffer line;
+    luaL_buffinit(lua, &line);
+    for (int i = 1; i <= n; i++) {
+        if (i > 1)
+            luaL_addchar(&line, ' ');
+        luaL_tolstring(lua, i, NULL);
+        luaL_addvalue(&line);
+    }
+    luaL_pushresult(&line);
+    size_t size;
+    const char *text = lua_tolstring(lua, -1, &size);
+    write_line(keep, LOG_LEVEL_INFO, text, size);
+    return 0;
+}
+
+static int keep_now(lua_State *lua)
+{
+    lua_pushnumber(lua, lua_keep_now());
+    return 1;
+}
+
+void lua_keep_open(lua_State *lua, struct lua_keep *keep)
+{
+    lua_createtable(lua, 0, 8);
+    lua_pushlightuserdata(lua, keep);
+    lua_pushcclosure(lua, keep_log, 1);
+    lua_setfield(lua, -2, "log");
+    lua_pushcfunction(lua, keep_now);
+    lua_setfield(lua, -2, "now");
+    lua_json_push(lua);
+    lua_setfield(lua, -2, "json");
+    lua_setglobal(lua, "keep");
+    lua_pushlightuserdata(lua, keep);
+    lua_pushcclosure(lua, keep_print, 1);
+    lua_setglobal(lua, "print");
+}
