@@ -80,6 +80,22 @@ static uint64_t sum_metric(const struct shared *shared, enum metric metric)
     return sum;
 }
 
+/* What was told to the reporter. */
+struct told {
+    uint64_t sent, dropped, lost;
+};
+
+static struct told read_told(const struct shared *shared)
+{
+    const struct shared_sender *master = &shared->senders[SHARED_SENDER_MASTER];
+    struct told told = {atomic_load(&master->sent), atomic_load(&master->dropped), atomic_load(&shared->reports_lost)};
+    for (uint32_t i = 0; i < shared_slots_used(shared); i++) {
+        told.sent += atomic_load(&shared->senders[i].sent);
+        told.dropped += atomic_load(&shared->senders[i].dropped);
+    }
+    return told;
+}
+
 static void answer_number(struct request *request, const char *name, uint64_t value)
 {
     char text[24];
@@ -91,7 +107,8 @@ void handle_stats(struct request *request, const struct word *words, size_t n_wo
 {
     const struct worker *worker = request_worker(request);
     const struct shared *shared = worker->setup->shared;
-    struct gauges gauges = read_gauges(shared);
+    const struct gauges gauges = read_gauges(shared);
+    const struct told told = read_told(shared);
     const struct {
         const char *name;
         uint64_t value;
@@ -101,6 +118,9 @@ void handle_stats(struct request *request, const struct word *words, size_t n_wo
         {"connections", gauges.connections},
         {"cache-entries", gauges.cache_entries},
         {"cache-bytes", gauges.cache_bytes},
+        {"events-sent", told.sent},
+        {"events-dropped", told.dropped},
+        {"events-lost", told.lost},
     };
     const size_t n = sizeof states / sizeof *states;
     (void)words, (void)n_words;
