@@ -206,12 +206,7 @@ static int set_option(struct loading *loading, const struct config_option *optio
 {
     if (strcmp(option->section, "listener") == 0)
         return set_listener_option(loading, option, section, value, reason);
-    if (config_option_store(option, loading->config, value, loading->folder, reason) != 0)
-        return -1;
-    if (strcmp(option->section, "audit") == 0 && strcmp(option->name, "mode") == 0 && strcmp(value, "required") == 0)
-        return error_set(reason, "this version cannot hold back an answer until its record is on disk, and refuses to "
-                                 "start rather than pretend it; give best-effort to accept that");
-    return 0;
+    return config_option_store(option, loading->config, value, loading->folder, reason);
 }
 
 static int value_read(cfg_t *section, cfg_opt_t *opt, const char *value, void *result)
@@ -363,6 +358,10 @@ static int check_whole(struct loading *loading)
     if (config->n_listeners == 0)
         return FAIL(loading, loading->text.lines,
                     "listener: there is none; add listener \"NAME\" { address = \"127.0.0.1:7117\" }");
+    if (config->audit_mode == AUDIT_REQUIRED && (config->audit_file == NULL || config->n_hooks == 0))
+        return FAIL(loading, loading->audit_line,
+                    "audit.mode: nothing writes the audit log that is required; give both lines: "
+                    "audit { file = \"/var/log/tokenkeep/audit.log\"  mode = required } and hook \"audit.lua\" { }");
     for (size_t i = 0; i < config->n_hooks; i++)
         if (check_hook(loading, &config->hooks[i]) != 0)
             return -1;

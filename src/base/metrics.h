@@ -17,6 +17,7 @@
     X(ERR_DENIED, "err-denied", "requests that the listener's role does not allow")                \
     X(ERR_BUSY, "err-busy", "requests refused because too many waited")                            \
     X(ERR_UNAVAIL, "err-unavail", "requests without a verdict because Redis was away")             \
+    X(ERR_AUDIT, "err-audit", "changes refused or left in doubt because the audit log failed")     \
     X(CACHE_HITS, "cache-hits", "look-ups answered from the cache")                                \
     X(CACHE_NEGATIVE_HITS, "cache-negative-hits", "look-ups answered from the unknown keys")       \
     X(CACHE_MISSES, "cache-misses", "look-ups that needed Redis")                                  \

@@ -30,6 +30,7 @@ struct reports {
     struct block_list blocks; /* none is empty; the last is being filled */
     struct block *spare;      /* to be used again, or NULL */
     size_t waiting;           /* bytes of records */
+    uint64_t next;            /* the sequence number of the next record that is queued */
     uint64_t dropping;        /* records dropped since the queue was last empty */
     int failure;              /* errno of the last sending, 0: it went */
 };
@@ -39,6 +40,7 @@ struct reports *reports_new(const struct reports_settings *settings)
     struct reports *reports = memory_zeroed(sizeof *reports);
     reports->settings = *settings;
     reports->sender = &settings->shared->senders[settings->sender];
+    reports->next = atomic_load(&reports->sender->sent);
     TAILQ_INIT(&reports->blocks);
     return reports;
 }
@@ -92,15 +94,15 @@ static unsigned char *place(struct reports *reports)
     return last->bytes + last->size;
 }
 
-/* Takes the `size` bytes written at `record` into the queue. */
-static void queue(struct reports *reports, const unsigned char *record, size_t size)
+/* Takes the `size` bytes written at `record` into the queue. Returns the record's number. */
+static uint64_t queue(struct reports *reports, const unsigned char *record, size_t size)
 {
     struct block *last = TAILQ_LAST(&reports->blocks, block_list);
     bool first = reports->waiting == 0;
     if (last->size + size > REPORTS_DATAGRAM_MAX) {
         if (!append_block(reports)) {
             drop(reports, 1);
-            return;
+            return REPORTS_DROPPED;
         }
         last = TAILQ_LAST(&reports->blocks, block_list);
         memcpy(last->bytes + last->size, record, size);
@@ -110,17 +112,18 @@ static void queue(struct reports *reports, const unsigned char *record, size_t s
     reports->waiting += size;
     if (first && reports->settings.wanted != NULL)
         reports->settings.wanted(reports->settings.argument);
+    return reports->next++;
 }
 
-void reports_event(struct reports *reports, const struct audit_event *event)
+uint64_t reports_event(struct reports *reports, const struct audit_event *event)
 {
     unsigned char *record = reports == NULL ? NULL : place(reports);
     if (record == NULL)
-        return;
+        return REPORTS_DROPPED;
     struct audit_event timed = *event;
     if (timed.time == 0)
         timed.time = clock_wall_microseconds();
-    queue(reports, record, event_encode(&timed, record));
+    return queue(reports, record, event_encode(&timed, record));
 }
 
 void reports_problem(struct reports *reports, const struct problem *problem)

@@ -31,9 +31,12 @@ struct reports_settings {
 /* Never NULL: without memory the process ends. */
 struct reports *reports_new(const struct reports_settings *settings) __attribute__((warn_unused_result));
 
-/* Queues an event or a problem. With `reports` NULL nothing happens: nobody listens. A time of 0 means now,
- * an absent process this one. */
-void reports_event(struct reports *reports, const struct audit_event *event);
+/* What reports_event returns for a record that was dropped. */
+#define REPORTS_DROPPED UINT64_MAX
+
+/* Queues an event or a problem. With `reports` NULL nothing happens: nobody listens. A time of 0 means now, an absent
+ * process this one. For an event, returns the sequence number that its record has, or REPORTS_DROPPED. */
+uint64_t reports_event(struct reports *reports, const struct audit_event *event);
 void reports_problem(struct reports *reports, const struct problem *problem);
 
 /* Sends what waits, with `reports` NULL nothing. Returns false when some of it still does, because the reporter does

@@ -39,11 +39,15 @@ struct shared_slot {
     _Atomic uint64_t metrics[METRICS]; /* see metrics.h; never reset, so sums over all slots only grow */
 };
 
-/* What one place has told the reporter. Whoever sits in it writes all but `done`, which the reporter does. */
+/* What one place has told the reporter. Whoever sits in it writes the first two, the reporter the
+ * others. */
 struct shared_sender {
     _Alignas(64) _Atomic uint64_t sent; /* records given to the kernel: the sequence number of the next */
     _Atomic uint64_t dropped;           /* records that found the queue full */
     _Atomic uint64_t done;              /* records handed on, or found lost: the sequence number expected next */
+    _Atomic uint64_t failed;            /* of the records below this one some may have missed the audit log */
+    _Atomic uint64_t kept; /* all records below this one are in it and on the disk, but for those that failed. A reader
+                              loads this first: it is stored last */
 };
 
 struct shared {
@@ -54,6 +58,7 @@ struct shared {
     _Atomic uint64_t generations[SHARED_GENERATIONS];
     _Atomic uint32_t slots_used;     /* no slot from this one on was ever used: scans end here */
     _Atomic uint32_t reports_reader; /* one more than the slot of the reporter that reads, 0: none does */
+    _Atomic bool audit_ready;        /* the audit log takes records; the reporter says so when it is required */
     _Atomic uint64_t reports_lost;   /* records sent that no reporter has handed on */
     struct shared_sender senders[SHARED_SENDERS];
     struct shared_slot slots[SHARED_SLOTS];

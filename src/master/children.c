@@ -166,7 +166,8 @@ static void slot_clear(struct children *children, size_t slot)
     if (children->table[slot].role == CHILD_WORKER)
         generation_move_all(shared);
     shared_slot_reset(&shared->slots[slot]);
-    atomic_compare_exchange_strong(&shared->reports_reader, &reader, 0);
+    if (atomic_compare_exchange_strong(&shared->reports_reader, &reader, 0))
+        atomic_store(&shared->audit_ready, false);
 }
 
 static void child_ended(struct children *children, size_t slot, int status)

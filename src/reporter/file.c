@@ -255,6 +255,15 @@ void files_flush(struct files *files)
         (void)flush(file, false, now);
 }
 
+bool files_take(struct files *files, const char *path, bool sync)
+{
+    struct file *file;
+    TAILQ_FOREACH(file, &files->list, link)
+        if (strcmp(file->path, path) == 0)
+            return sync ? flush(file, true, clock_boot()) == 0 : !file->failing;
+    return false;
+}
+
 static int flush_and_reopen(struct file *file)
 {
     (void)flush(file, false, clock_boot());

@@ -53,6 +53,16 @@ static void add_lost(struct intake *intake, uint64_t records)
         intake->settings.lost(intake->settings.argument, records);
 }
 
+/* Says that all records below `next` are done, and whether they were kept. A worker that waits for that loads `kept`
+ * before `failed`, so they move the other way round. */
+static void settle(struct shared_sender *sender, uint64_t next, bool kept)
+{
+    if (!kept)
+        atomic_store(&sender->failed, next);
+    atomic_store(&sender->kept, next);
+    atomic_store(&sender->done, next);
+}
+
 /* Everything below `next` that is not done is lost. Numbers that come again, because a sender was killed before it
  * noted what it had sent, are never behind what is done. */
 static void lose_until(struct intake *intake, struct shared_sender *sender, uint64_t next)
@@ -61,7 +71,7 @@ static void lose_until(struct intake *intake, struct shared_sender *sender, uint
     if (next <= done)
         return;
     add_lost(intake, next - done);
-    atomic_store(&sender->done, next);
+    settle(sender, next, false);
 }
 
 /* Hands on the record at the front. Returns its size, 0 when it is bad. */
@@ -79,7 +89,8 @@ static size_t hand_on(struct intake *intake, const unsigned char *bytes, size_t 
     return used;
 }
 
-static void take_records(struct intake *intake, const struct datagram_head *head, const unsigned char *bytes,
+/* Returns whether every record could be read. */
+static bool take_records(struct intake *intake, const struct datagram_head *head, const unsigned char *bytes,
                          size_t size)
 {
     unsigned n = 0;
@@ -96,6 +107,7 @@ static void take_records(struct intake *intake, const struct datagram_head *head
     } else if (size > 0 && may_complain(intake)) {
         log_error("place %u sent %zu bytes more than records of events", head->sender, size);
     }
+    return n == head->count;
 }
 
 /* Whether the head can be true. Who sent it cannot be told: a lie within these bounds makes the counts wrong, no more.
@@ -117,9 +129,9 @@ static void take_datagram(struct intake *intake, const unsigned char *bytes, siz
     }
     struct shared_sender *sender = &intake->settings.shared->senders[head.sender];
     lose_until(intake, sender, head.first);
-    take_records(intake, &head, bytes + used, size - used);
-    intake->settings.batch_done(intake->settings.argument);
-    atomic_store(&sender->done, head.first + head.count);
+    const bool whole = take_records(intake, &head, bytes + used, size - used);
+    const bool kept = intake->settings.batch_done(intake->settings.argument);
+    settle(sender, head.first + head.count, whole && kept);
 }
 
 static bool hung_up(int fd)

@@ -8,6 +8,7 @@
 #include "base/shared.h"
 
 #include <event2/event.h>
+#include <stdbool.h>
 
 struct intake;
 
@@ -18,7 +19,8 @@ struct intake_settings {
     unsigned slot;         /* the reporter's own */
     void (*on_event)(void *argument, const struct audit_event *event);
     void (*on_problem)(void *argument, const struct problem *problem);
-    void (*batch_done)(void *argument);             /* after the records of one datagram, before they count as done */
+    bool (*batch_done)(void *argument); /* after the records of one datagram, before they count as done: whether they
+                                           are on the disk, where that is required */
     void (*lost)(void *argument, uint64_t records); /* found missing: sent, and never done by any reporter */
     void *argument;
 };

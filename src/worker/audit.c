@@ -16,18 +16,10 @@
 struct audit {
     struct notices mismatched, expired; /* by key */
     struct notices malformed, denied;   /* by the client's address or user */
+    struct worker *worker;
+    struct request_list held; /* changes that wait for their record, in the order of the records */
+    struct event *look;       /* a timer, while some wait */
 };
-
-struct audit *audit_new(void)
-{
-    return memory_zeroed(sizeof(struct audit));
-}
-
-void audit_free(struct audit **audit)
-{
-    free(*audit);
-    *audit = NULL;
-}
 
 /* Whose token it is, without a secret. */
 struct audit_subject {
@@ -172,7 +164,7 @@ void audit_change(struct request *request, enum event_kind kind, enum keep_resul
         event.scopes = (struct event_text){subject->bytes + subject->username_size, subject->scopes_size};
         event.expires = subject->expires;
     }
-    reports_event(listener_of(request), &event);
+    request->audit.record = reports_event(listener_of(request), &event);
 }
 
 void audit_scan(struct request *request, enum event_kind kind, enum keep_result result, uint64_t count)
@@ -182,18 +174,18 @@ void audit_scan(struct request *request, enum event_kind kind, enum keep_result 
     struct audit_event event = event_of(request, kind);
     set_result(&event, result);
     event.count = count;
-    reports_event(listener_of(request), &event);
+    request->audit.record = reports_event(listener_of(request), &event);
 }
 
 void audit_fixed(void *argument, const char key[TOKEN_PART_SIZE], enum keep_result result)
 {
-    const struct request *request = argument;
+    struct request *request = argument;
     if (listener_of(request) == NULL)
         return;
     struct audit_event event = event_of(request, EVENT_TOKEN_DELETE);
     set_result(&event, result);
     event.key = (struct event_text){key, TOKEN_PART_SIZE};
-    reports_event(listener_of(request), &event);
+    request->audit.record = reports_event(listener_of(request), &event);
 }
 
 static void report_look_up(const struct request *request, enum keep_result result, const struct cache_entry *entry,
@@ -269,4 +261,105 @@ void audit_malformed(struct request *request)
 void audit_denied(struct request *request)
 {
     report_client(request, EVENT_REQUEST_DENIED, &request_worker(request)->audit->denied, EVENT_DENIED, "role");
+}
+
+/* Changes that wait for their record. */
+
+static bool required(const struct worker *worker)
+{
+    return worker->config->audit_mode == AUDIT_REQUIRED;
+}
+
+bool audit_permits(struct request *request)
+{
+    const struct worker *worker = request_worker(request);
+    if (!required(worker) || atomic_load(&worker->setup->shared->audit_ready))
+        return true;
+    answer_err(request, ERR_AUDIT, "the audit log cannot be written, so nothing was changed; the log says why");
+    return false;
+}
+
+enum fate { FATE_OPEN, FATE_KEPT, FATE_FAILED };
+
+/* What became of a record. `kept` is loaded first: whoever sees that it has moved past a failed record sees the failure
+ * too. */
+static enum fate record_fate(const struct worker *worker, uint64_t record)
+{
+    const struct shared_sender *sender = &worker->setup->shared->senders[worker->setup->slot];
+    const uint64_t kept = atomic_load(&sender->kept);
+    if (record == REPORTS_DROPPED || record < atomic_load(&sender->failed))
+        return FATE_FAILED;
+    return record < kept ? FATE_KEPT : FATE_OPEN;
+}
+
+static void answer_unrecorded(struct request *request)
+{
+    answer_err(request, ERR_AUDIT, "the change was made, but its record may not be in the audit log");
+}
+
+static void look_later(struct audit *audit)
+{
+    static const struct timeval soon = {0, 1000};
+    evtimer_add(audit->look, &soon);
+}
+
+/* Answers those whose records have met their fate. Times rise along the list, as the records' numbers do. */
+static void on_look(evutil_socket_t fd, short what, void *argument)
+{
+    struct audit *audit = argument;
+    struct request *request;
+    const int64_t now = clock_boot();
+    (void)fd, (void)what;
+    while ((request = TAILQ_FIRST(&audit->held)) != NULL) {
+        enum fate fate = record_fate(audit->worker, request->audit.record);
+        if (fate == FATE_OPEN && now < request->audit.until)
+            break;
+        TAILQ_REMOVE(&audit->held, request, audit.link);
+        if (fate == FATE_KEPT)
+            request->audit.answer(request);
+        else
+            answer_unrecorded(request);
+    }
+    if (request != NULL)
+        look_later(audit);
+    worker_settle(audit->worker);
+}
+
+void audit_answer(struct request *request, void (*answer)(struct request *request))
+{
+    struct worker *worker = request_worker(request);
+    if (!required(worker)) {
+        answer(request);
+        return;
+    }
+    request->audit.answer = answer;
+    request->audit.until = clock_boot() + AUDIT_PATIENCE * CLOCK_SECOND;
+    if (TAILQ_EMPTY(&worker->audit->held))
+        look_later(worker->audit);
+    TAILQ_INSERT_TAIL(&worker->audit->held, request, audit.link);
+}
+
+struct audit *audit_new(struct worker *worker)
+{
+    struct audit *audit = memory_zeroed(sizeof *audit);
+    audit->worker = worker;
+    TAILQ_INIT(&audit->held);
+    audit->look = evtimer_new(worker->base, on_look, audit);
+    if (audit->look == NULL)
+        memory_exhausted();
+    return audit;
+}
+
+void audit_free(struct audit **audit)
+{
+    struct request *request;
+    if (*audit == NULL)
+        return;
+    while ((request = TAILQ_FIRST(&(*audit)->held)) != NULL) {
+        TAILQ_REMOVE(&(*audit)->held, request, audit.link);
+        answer_unrecorded(request);
+    }
+    event_free((*audit)->look);
+    free(*audit);
+    *audit = NULL;
 }

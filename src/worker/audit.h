@@ -8,21 +8,33 @@
 #include "keep/keep.h"
 #include "worker/request.h"
 
-/* What keeps clients from flooding the log and the audit log: worker->audit. */
+/* What keeps clients from flooding the log and the audit log, and the changes that wait for their record to be on the
+ * disk: worker->audit. */
 struct audit;
 
 /* Never NULL: without memory the process ends. */
-struct audit *audit_new(void) __attribute__((returns_nonnull, warn_unused_result));
+struct audit *audit_new(struct worker *worker) __attribute__((returns_nonnull, warn_unused_result));
 
-/* Frees and sets to NULL; a NULL *audit is left alone. */
+/* Answers what still waits with ERR audit, frees and sets to NULL; a NULL *audit is left alone. */
 void audit_free(struct audit **audit);
+
+/* Whether a change may be made: while the audit log is required and cannot be written it may not, and the request has
+ * been answered with ERR audit. */
+bool audit_permits(struct request *request) __attribute__((warn_unused_result));
+
+/* Calls `answer`, once, when the record of a change that was made is on the disk; at once where that is not required.
+ * When it cannot be, or not in AUDIT_PATIENCE, answers ERR audit instead. After the request's audit_ function. */
+void audit_answer(struct request *request, void (*answer)(struct request *request));
+
+enum { AUDIT_PATIENCE = 5 }; /* seconds */
 
 /* Remembers whose token a change is about, until its audit_change: all that the data say but secrets; or the key, and
  * the rest where the worker has the token in memory. */
 void audit_remember_data(struct request *request, const struct token_data *data);
 void audit_remember_key(struct request *request, const char key[TOKEN_PART_SIZE]);
 
-/* A change has been made, or not. Like all that follow, before the request is answered. */
+/* A change has been made, or not. Like all that follow, before the request is answered; a change that was made is
+ * answered through audit_answer. */
 void audit_change(struct request *request, enum event_kind kind, enum keep_result result);
 
 /* So has a request over all tokens; `count` is how many were deleted or listed. */

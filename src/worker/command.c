@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #define BARRIER COMMAND_BARRIER
+#define CHANGE  (COMMAND_BARRIER | COMMAND_CHANGE)
 #define JSON    COMMAND_JSON
 #define RESP    COMMAND_RESP
 
@@ -20,11 +21,11 @@ static const struct command commands[] = {
     {"HELP", "", 0, 0, ROLE_VERIFY, 0, handle_help, "this list"},
     {"QUIT", "", 0, 0, ROLE_VERIFY, 0, handle_quit, "OK after all answers, then the connection closes"},
     {"GETKEY", "<key>", 1, 1, ROLE_MANAGE, 0, handle_getkey, "the data behind a key"},
-    {"STORE", "<json>", 1, 1, ROLE_MANAGE, BARRIER | JSON, handle_store, "store the data of a token"},
-    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, BARRIER | JSON, handle_issue,
+    {"STORE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_store, "store the data of a token"},
+    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_issue,
      "make a token for the data, store it and tell it"},
-    {"DELETE", "<key>", 1, 1, ROLE_MANAGE, BARRIER, handle_delete, "revoke a token"},
-    {"DELETEALL", "", 0, 0, ROLE_MANAGE, BARRIER, handle_deleteall, "revoke every token"},
+    {"DELETE", "<key>", 1, 1, ROLE_MANAGE, CHANGE, handle_delete, "revoke a token"},
+    {"DELETEALL", "", 0, 0, ROLE_MANAGE, CHANGE, handle_deleteall, "revoke every token"},
     {"LIST", "", 0, 0, ROLE_MANAGE, BARRIER, handle_list, "the key of every token"},
     {"VERIFYALL", "[FIX]", 0, 1, ROLE_MANAGE, BARRIER, handle_verifyall,
      "open every stored value, tell the bad ones, delete them with FIX"},
@@ -95,6 +96,8 @@ void command_execute(struct connection *connection, struct input *input)
         answer_err(request, ERR_BADREQ, "wrong number of arguments: %s %s", command->name, command->arguments);
         return;
     }
+    if ((command->flags & COMMAND_CHANGE) != 0 && !audit_permits(request))
+        return;
     request->barrier = (command->flags & BARRIER) != 0;
     connection->barriers += request->barrier;
     command->handler(request, input->words + 1, input->n_words - 1);

@@ -12,6 +12,7 @@
 
 enum command_flags {
     COMMAND_BARRIER = 1, /* a change, or over all tokens: untagged requests behind it wait until it is answered */
+    COMMAND_CHANGE = 8,  /* refused while the audit log is required and cannot be written */
     COMMAND_JSON = 2,    /* its one argument takes the rest of the line */
     COMMAND_RESP = 4,    /* what Redis clients say on connecting: known in RESP alone, not in HELP */
 };

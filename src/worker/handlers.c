@@ -162,7 +162,7 @@ void handle_check(struct request *request, const struct word *words, size_t n_wo
 static void answer_change(struct request *request, enum keep_result result)
 {
     if (result == KEEP_DONE)
-        answer_ok(request);
+        audit_answer(request, answer_ok);
     else if (result == KEEP_INVALID)
         answer_no(request, "invalid");
     else
@@ -212,20 +212,24 @@ void handle_store(struct request *request, const struct word *words, size_t n_wo
     token_data_free(&data);
 }
 
+static void answer_issued(struct request *request)
+{
+    char text[TOKEN_SIZE + 1];
+    token_format(&request->token, text);
+    answer_text(request, text, TOKEN_SIZE);
+    sodium_memzero(text, sizeof text);
+}
+
 static void issue_done(void *argument, enum keep_result result)
 {
     struct request *request = argument;
-    char text[TOKEN_SIZE + 1];
     audit_change(request, EVENT_TOKEN_ISSUE, result);
-    if (result == KEEP_INVALID) {
+    if (result == KEEP_INVALID)
         answer_err(request, ERR_INTERNAL, "the generated key is in use; nothing was changed");
-    } else if (result == KEEP_DONE) {
-        token_format(&request->token, text);
-        answer_text(request, text, TOKEN_SIZE);
-        sodium_memzero(text, sizeof text);
-    } else {
+    else if (result == KEEP_DONE)
+        audit_answer(request, answer_issued);
+    else
         answer_no_verdict(request, result);
-    }
 }
 
 void handle_issue(struct request *request, const struct word *words, size_t n_words)
@@ -250,13 +254,21 @@ static void answer_midway(struct request *request, enum keep_result result, cons
                    result == KEEP_UNCERTAIN ? "uncertain: " : "", (unsigned long long)scan->deleted);
 }
 
+static void answer_deleted(struct request *request)
+{
+    answer_count(request, request->stream.first);
+}
+
 static void delete_all_done(void *argument, enum keep_result result, const struct scan_result *scan)
 {
-    audit_scan(argument, EVENT_TOKEN_DELETE_ALL, result, scan != NULL ? scan->deleted : 0);
-    if (result == KEEP_DONE)
-        answer_count(argument, scan->deleted);
-    else
-        answer_midway(argument, result, scan);
+    struct request *request = argument;
+    audit_scan(request, EVENT_TOKEN_DELETE_ALL, result, scan != NULL ? scan->deleted : 0);
+    if (result == KEEP_DONE) {
+        request->stream.first = scan->deleted;
+        audit_answer(request, answer_deleted);
+    } else {
+        answer_midway(request, result, scan);
+    }
 }
 
 void handle_deleteall(struct request *request, const struct word *words, size_t n_words)
@@ -280,12 +292,25 @@ void handle_list(struct request *request, const struct word *words, size_t n_wor
     keep_scan(request_worker(request)->keep, SCAN_LIST, list_done, request);
 }
 
+static void answer_all_verified(struct request *request)
+{
+    answer_verified(request, request->stream.keys, request->stream.first, request->stream.second);
+}
+
 static void verify_all_done(void *argument, enum keep_result result, const struct scan_result *scan)
 {
-    if (result == KEEP_DONE)
-        answer_verified(argument, scan->keys, scan->checked, scan->bad);
+    struct request *request = argument;
+    if (result != KEEP_DONE) {
+        answer_midway(request, result, scan);
+        return;
+    }
+    request->stream.keys = scan->keys;
+    request->stream.first = scan->checked;
+    request->stream.second = scan->bad;
+    if (scan->deleted > 0)
+        audit_answer(request, answer_all_verified);
     else
-        answer_midway(argument, result, scan);
+        answer_all_verified(request);
 }
 
 void handle_verifyall(struct request *request, const struct word *words, size_t n_words)
@@ -293,6 +318,6 @@ void handle_verifyall(struct request *request, const struct word *words, size_t 
     bool fix = n_words == 1;
     if (fix && (words[0].size != 3 || strncasecmp(words[0].text, "FIX", 3) != 0))
         answer_err(request, ERR_BADREQ, "VERIFYALL takes FIX or nothing");
-    else
+    else if (!fix || audit_permits(request))
         keep_scan(request_worker(request)->keep, fix ? SCAN_VERIFY_FIX : SCAN_VERIFY, verify_all_done, request);
 }

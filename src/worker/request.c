@@ -15,10 +15,10 @@ static const struct {
     const char *text;
     enum metric metric;
 } codes[] = {
-    [ERR_BADREQ] = {"badreq", METRIC_ERR_BADREQ},    [ERR_TOOLONG] = {"toolong", METRIC_ERR_TOOLONG},
-    [ERR_DENIED] = {"denied", METRIC_ERR_DENIED},    [ERR_BUSY] = {"busy", METRIC_ERR_BUSY},
-    [ERR_UNAVAIL] = {"unavail", METRIC_ERR_UNAVAIL}, [ERR_CORRUPT] = {"corrupt", METRICS},
-    [ERR_INTERNAL] = {"internal", METRICS},
+    [ERR_BADREQ] = {"badreq", METRIC_ERR_BADREQ}, [ERR_TOOLONG] = {"toolong", METRIC_ERR_TOOLONG},
+    [ERR_DENIED] = {"denied", METRIC_ERR_DENIED}, [ERR_BUSY] = {"busy", METRIC_ERR_BUSY},
+    [ERR_AUDIT] = {"audit", METRIC_ERR_AUDIT},    [ERR_UNAVAIL] = {"unavail", METRIC_ERR_UNAVAIL},
+    [ERR_CORRUPT] = {"corrupt", METRICS},         [ERR_INTERNAL] = {"internal", METRICS},
 };
 
 struct worker *request_worker(const struct request *request)

@@ -30,6 +30,12 @@ struct request {
     const struct audit_subject *subject; /* a change: whose token, in `kept`; NULL: nobody wants to know */
     void *kept;                          /* freed with the request */
     size_t kept_size;
+    struct {
+        TAILQ_ENTRY(request) link;
+        uint64_t record; /* the sequence number of the newest event of this request */
+        int64_t until;   /* boot-time clock, ns */
+        void (*answer)(struct request *request);
+    } audit;            /* a change that waits for its record to be on the disk, see audit.h */
     struct token token; /* ISSUE: what was made; a look-up: its key alone */
     struct {            /* a streaming answer: the keys with a mark, or all of them */
         struct keyset *keys;
@@ -41,7 +47,7 @@ struct request {
 };
 
 /* The codes of ERR. */
-enum err_code { ERR_BADREQ, ERR_TOOLONG, ERR_DENIED, ERR_BUSY, ERR_UNAVAIL, ERR_CORRUPT, ERR_INTERNAL };
+enum err_code { ERR_BADREQ, ERR_TOOLONG, ERR_DENIED, ERR_BUSY, ERR_AUDIT, ERR_UNAVAIL, ERR_CORRUPT, ERR_INTERNAL };
 
 /* A request on the connection, in its order, taken from the spare ones. `input` gives framing and tag. */
 struct request *request_begin(struct connection *connection, const struct input *input);

@@ -210,11 +210,11 @@ static bool process_start(struct process *process, const struct worker_setup *se
     TAILQ_INIT(&worker->connections);
     TAILQ_INIT(&worker->unsettled);
     TAILQ_INIT(&worker->spare);
-    worker->audit = audit_new();
     worker->scratch = malloc(CONNECTION_RECV_SIZE);
     worker->base = event_base_new();
     if (worker->scratch == NULL || worker->base == NULL)
         return false;
+    worker->audit = audit_new(worker);
     process->report = evtimer_new(worker->base, on_report, process);
     if (process->report == NULL)
         return false;

@@ -726,7 +726,7 @@ def configure(daemon, text):
 
 @pytest.mark.parametrize("text,expected", [
     ('policy "policy.lua" { }', "policy: this version has no policies"),
-    ('audit { mode = "required" }', "audit.mode: this version cannot hold back an answer until its record is on disk"),
+    ('audit { mode = "required" }', "audit.mode: nothing writes the audit log that is required"),
     ('hook "audit.lua" { }', "hook: audit.lua has no file to write"),
     ('hook "slack.lua" { }', "hook: slack.lua has no webhook to post to"),
     ('hook "none.lua" { }', 'hook: there is no script "none.lua" in '),

@@ -134,12 +134,15 @@ static const struct {
     /* What this version does not have */
     {LISTENER "policy \"p.lua\" {\n}", "2: policy: this version has no policies, and refuses to start rather than run "
                                        "without one; take the section away to accept that"},
-    {"audit {\n mode = required }",
-     "2: audit.mode: this version cannot hold back an answer until its record is on disk, and refuses to start rather "
-     "than pretend it; give best-effort to accept that"},
 
     /* Audit log, Slack and hooks */
     {"audit { file = \"\" }", "1: audit.file: the path is empty; give one, or leave the option out"},
+    {LISTENER "audit {\n mode = required }",
+     "2: audit.mode: nothing writes the audit log that is required; give both lines: audit { file = "
+     "\"/var/log/tokenkeep/audit.log\"  mode = required } and hook \"audit.lua\" { }"},
+    {LISTENER "audit { mode = required file = /tmp/audit.log }",
+     "2: audit.mode: nothing writes the audit log that is required; give both lines: audit { file = "
+     "\"/var/log/tokenkeep/audit.log\"  mode = required } and hook \"audit.lua\" { }"},
     {"audit { mode = never }", "1: audit.mode: \"never\" is none of best-effort|required; give one of them"},
     {"slack {\n application = \"\" }", "2: slack.application: it has 0 bytes; give 1 to 64"},
     {"slack { application = a23456789b123456789c123456789d123456789e123456789f123456789g12345 }",

@@ -26,6 +26,7 @@ struct way {
     uint64_t lost;        /* as the callback says */
     unsigned losses;      /* calls of it */
     uint64_t done_before; /* `done` when the last batch was handed on and did not count yet */
+    bool disk_full;       /* what batch_done says */
     int read_end, saved;  /* of standard error */
 };
 
@@ -42,11 +43,12 @@ static void on_problem(void *argument, const struct problem *problem)
     ((struct way *)argument)->problems++;
 }
 
-static void on_batch_done(void *argument)
+static bool on_batch_done(void *argument)
 {
     struct way *way = argument;
     way->batches++;
     way->done_before = atomic_load(&way->shared->senders[SENDER].done);
+    return !way->disk_full;
 }
 
 static void on_lost(void *argument, uint64_t records)
@@ -191,6 +193,39 @@ static void hands_on(void **state)
     assert_int_equal(done(way), 5);
     assert_lost(way, 0);
     assert_int_equal(lines_logged(way), 0);
+}
+
+/* What a worker learns that answers a change only once its record is on the disk. */
+static void assert_fate(const struct way *way, uint64_t failed, uint64_t kept)
+{
+    assert_int_equal(atomic_load(&sender(way)->failed), failed);
+    assert_int_equal(atomic_load(&sender(way)->kept), kept);
+}
+
+static void records_kept_and_failed(void **state)
+{
+    struct way *way = *state;
+    assert_int_equal(reports_event(way->reports, &(struct audit_event){.kind = EVENT_TOKEN_LIST}), 0);
+    assert_int_equal(reports_event(way->reports, &(struct audit_event){.kind = EVENT_TOKEN_LIST}), 1);
+    assert_true(reports_flush(way->reports));
+    turn(way);
+    assert_fate(way, 0, 2);
+    way->disk_full = true;
+    assert_int_equal(reports_event(way->reports, &(struct audit_event){.kind = EVENT_TOKEN_LIST}), 2);
+    assert_true(reports_flush(way->reports));
+    turn(way);
+    assert_fate(way, 3, 3);
+    way->disk_full = false;
+    tell(way, 2);
+    turn(way);
+    assert_fate(way, 3, 5);
+    sender(way)->sent = 9; /* a reporter took four records and was killed */
+    send_made(way, SENDER, 9, 1, 1);
+    turn(way);
+    assert_fate(way, 9, 10);
+    send_made(way, SENDER, 9, 3, 1); /* two of three cannot be read */
+    turn(way);
+    assert_fate(way, 12, 12);
 }
 
 static void the_last_place_and_the_master(void **state)
@@ -473,6 +508,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(hands_on),
+        TEST(records_kept_and_failed),
         TEST(the_last_place_and_the_master),
         TEST(the_loop_turns_meanwhile),
         TEST(gaps_are_lost),
