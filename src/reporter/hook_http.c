@@ -13,7 +13,7 @@ static const char POST[] = "keep.http.post", WEBHOOK[] = "keep.webhook";
 static const double DEFAULT_TIMEOUT = 10;
 
 /* A post of a hook: a userdata that the registry holds, under its own address, until the answer is there. When the
- * hook is stopped, its state collects what is under way, and so ends it. */
+ * hook is stopped, its state collects what is under way: the post goes on, so that a last message arrives. */
 struct under_way {
     struct http_post *post; /* NULL: not begun, or ended */
     struct hook_callback callback;
@@ -28,7 +28,7 @@ static int under_way_collect(lua_State *lua)
 {
     struct under_way *under_way = luaL_checkudata(lua, 1, POST);
     if (under_way->post != NULL)
-        http_cancel(under_way->post);
+        http_forget(under_way->post);
     under_way->post = NULL;
     return 0;
 }

@@ -91,7 +91,8 @@ static void post_finish(struct http_post *post, CURLcode result)
     else if (curl_easy_header(post->easy, "Retry-After", 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
         answer.retry_after = parse_retry_after(header->value);
     post_remove(post);
-    post->callback(post->argument, &answer);
+    if (post->callback != NULL)
+        post->callback(post->argument, &answer);
     post_free(post);
 }
 
@@ -380,6 +381,11 @@ void http_cancel(struct http_post *post)
 {
     post_remove(post);
     post_free(post);
+}
+
+void http_forget(struct http_post *post)
+{
+    post->callback = NULL;
 }
 
 size_t http_waiting(const struct http *http)

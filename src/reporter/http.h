@@ -52,6 +52,9 @@ struct http_post *http_post(struct http *http, const char *address, const char *
 /* Ends a post that is under way, without its callback; also from within the callback of another. */
 void http_cancel(struct http_post *post);
 
+/* Lets a post that is under way go on without its callback: whoever waited for the answer is gone. */
+void http_forget(struct http_post *post);
+
 /* Posts under way. */
 size_t http_waiting(const struct http *http);
 

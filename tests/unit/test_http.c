@@ -458,6 +458,23 @@ static void test_cancel(void **state)
     assert_int_equal(http_waiting(http), 0);
 }
 
+/* It is not ended: that would be seen at once. */
+static void test_forget(void **state)
+{
+    static struct outcome outcome;
+    (void)state;
+    memset(&outcome, 0, sizeof outcome);
+    const char *address = answering("http", "127.0.0.1", receiver.http, "slow_0.1");
+    const double begun = monotonic();
+    http_forget(http_post(http, address, "text/plain", "", 0, 10, on_answer, &outcome, &error));
+    assert_int_equal(http_waiting(http), 1);
+    while (http_waiting(http) > 0 && monotonic() < begun + 20)
+        event_base_loop(base, EVLOOP_ONCE);
+    assert_int_equal(http_waiting(http), 0);
+    assert_true(monotonic() - begun >= 0.1);
+    assert_int_equal(outcome.calls, 0);
+}
+
 static int entries(const char *path)
 {
     DIR *directory = opendir(path);
@@ -571,10 +588,21 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, http_begin, http_end)
     const struct CMUnitTest tests[] = {
-        TEST(test_addresses), TEST(test_what_is_sent), TEST(test_answers),     TEST(test_retry_after_date),
-        TEST(test_no_answer), TEST(test_nobody_there), TEST(test_long_answer), TEST(test_tls),
-        TEST(test_refused),   TEST(test_too_many),     TEST(test_cancel),      TEST(test_connections_are_kept),
-        TEST(test_proxy),     TEST(test_name_lookup),
+        TEST(test_addresses),
+        TEST(test_what_is_sent),
+        TEST(test_answers),
+        TEST(test_retry_after_date),
+        TEST(test_no_answer),
+        TEST(test_nobody_there),
+        TEST(test_long_answer),
+        TEST(test_tls),
+        TEST(test_refused),
+        TEST(test_too_many),
+        TEST(test_cancel),
+        TEST(test_forget),
+        TEST(test_connections_are_kept),
+        TEST(test_proxy),
+        TEST(test_name_lookup),
     };
     return cmocka_run_group_tests(tests, receiver_start, receiver_stop);
 }
