@@ -60,9 +60,10 @@ bool utf8_valid(const char *bytes, size_t size, size_t *characters)
 /* The same as character_size, and 0 for a control character too. */
 static size_t text_character_size(const unsigned char *c, size_t left)
 {
+    if (c[0] < 0x80)
+        return c[0] >= 0x20 && c[0] != 0x7f;
     size_t size = character_size(c, left);
-    bool control = c[0] < 0x20 || c[0] == 0x7f || (size == 2 && c[0] == 0xc2 && c[1] < 0xa0);
-    return control ? 0 : size;
+    return size == 2 && c[0] == 0xc2 && c[1] < 0xa0 ? 0 : size;
 }
 
 /* Whether eight bytes are all ASCII and none a control character: a borrow sets the high bit of a byte below 0x20, a
