@@ -190,19 +190,25 @@ static const struct place problem_places[] = {
 enum { EVENT_PLACES = sizeof event_places / sizeof *event_places };
 enum { PROBLEM_PLACES = sizeof problem_places / sizeof *problem_places };
 
-/* Whether a record is taken that is made of `places`, `n` of them, place `at` replaced by `bytes`. */
-static bool made_is_taken(const struct place *places, size_t n, size_t at, const void *bytes, size_t size)
+/* Whether a record is taken that says it has `said` places and is made of `places`, `n` of them, place `at` replaced by
+ * `bytes`. */
+static bool lie_is_taken(size_t said, const struct place *places, size_t n, size_t at, const void *bytes, size_t size)
 {
     static unsigned char record[65536 + 1024];
     size_t used = 0;
     record[used++] = 0xdc;
     record[used++] = 0;
-    record[used++] = (unsigned char)n;
+    record[used++] = (unsigned char)said;
     for (size_t i = 0; i < n; i++) {
         memcpy(record + used, i == at ? bytes : places[i].bytes, i == at ? size : places[i].size);
         used += i == at ? size : places[i].size;
     }
     return taken_soundly(record, used);
+}
+
+static bool made_is_taken(const struct place *places, size_t n, size_t at, const void *bytes, size_t size)
+{
+    return lie_is_taken(n, places, n, at, bytes, size);
 }
 
 static bool is_text(const struct place *place)
@@ -392,6 +398,10 @@ static void other_shapes(void **state)
         assert_false(made_is_taken(event_places, n, n, "", 0));
     for (size_t n = 1; n < PROBLEM_PLACES; n++)
         assert_false(made_is_taken(problem_places, n, n, "", 0));
+    for (size_t n = 0; n < 64; n++) {
+        assert_int_equal(lie_is_taken(n, event_places, EVENT_PLACES, 0, "\x00", 1), n == EVENT_PLACES);
+        assert_int_equal(lie_is_taken(n, problem_places, PROBLEM_PLACES, 0, "\x01", 1), n == PROBLEM_PLACES);
+    }
     static unsigned char nested[100000];
     const unsigned char openers[] = {0x91, 0x81, 0x9f, 0xdd};
     for (size_t i = 0; i < sizeof openers; i++)
