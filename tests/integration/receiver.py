@@ -4,8 +4,9 @@
 An answer is one string of words: "200", "500" or any status, a second word being its Retry-After ("429 7", "429 Fri, 01
 Jan 2027 00:00:00 GMT"); "echo" (200, and the request as JSON); "redirect"; "slow SECONDS" (200, but later); and what no
 server should do: "nothing" (closes), "silent" (stays open and says nothing), "drip" (a body without an end, a byte at a
-time), "huge" (a body of 8 MiB), "headers" (8 MiB of headers), "garbage" (no HTTP at all). A path of "/answer/WORDS", with
-"_" for the spaces, is answered with these; every other one with the next answer of the script, or with the usual one.
+time), "huge" (one as fast as it is read), "headers" (8 MiB of headers), "garbage" (no HTTP at all). A path of
+"/answer/WORDS", with "_" for the spaces, is answered with these; every other one with the next answer of the script, or
+with the usual one.
 
 As a program, `receiver.py FOLDER` serves HTTP, HTTPS, and HTTPS under the name of another machine, writes the three ports
 as a line, and ends with its standard input; FOLDER/trusted.pem is what the client is to trust."""
@@ -18,8 +19,6 @@ import subprocess
 import sys
 import threading
 import time
-
-HUGE = 8 * 1024 * 1024
 
 
 def make_certificate(folder, name="certificate", names="DNS:localhost,IP:127.0.0.1,IP:::1"):
@@ -115,12 +114,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b".")
 
     def _odd_huge(self, _request):
-        self._answer(200, {}, b"x" * HUGE)
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        while not self.server.receiver.closing.is_set():
+            self.wfile.write(b"x" * 65536)
 
     def _odd_headers(self, _request):
         self.close_connection = True
         self.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        for _ in range(HUGE // 1024):
+        for _ in range(8 * 1024):
             self.wfile.write(b"X-Long: " + b"x" * 1014 + b"\r\n")
         self.wfile.write(b"Content-Length: 0\r\n\r\n")
 

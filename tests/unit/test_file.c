@@ -71,7 +71,7 @@ static void set(const char *name, const char *text)
 
 static void expect(const char *name, const char *text)
 {
-    static char found[1 << 16];
+    static char found[1 << 18];
     FILE *file = fopen(name, "r");
     assert_non_null(file);
     found[fread(found, 1, sizeof found - 1, file)] = '\0';
@@ -194,6 +194,9 @@ static void test_refused(void **state)
     refused(path, "open already");
     assert_int_equal(link(path, other), 0);
     refused(other, "under another name");
+    assert_int_equal(unlink(path), 0);
+    refused(path, "open already");
+    assert_int_not_equal(access(path, F_OK), 0);
     file_close(&file);
 }
 
@@ -416,6 +419,39 @@ static void test_full_then_moved(void **state)
     file_close(&file);
 }
 
+static void test_full_then_another_there(void **state)
+{
+    (void)state;
+    struct file *file = half_written();
+    disk_full_at(0);
+    assert_int_equal(rename(path, other), 0);
+    set(path, "as long as");
+    now += CLOCK_SECOND;
+    files_flush(files);
+    expect(path, "as long as\nsecond\nthird\n");
+    file_close(&file);
+}
+
+/* So much more that the buffer moves below the half of the line that is to follow. */
+static void test_full_then_much_more(void **state)
+{
+    static char line[FILE_LINE_MAX], wanted[3 * FILE_LINE_MAX];
+    (void)state;
+    memset(line, 'x', sizeof line);
+    struct file *file = open_log();
+    append(file, "first");
+    append(file, "second");
+    disk_full_at(10);
+    files_flush(files);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(file_append(file, line, 20000 - (size_t)i, &error), 0);
+    assert_int_equal(file_append(file, line, sizeof line, &error), 0);
+    disk_full_at(0);
+    file_close(&file);
+    snprintf(wanted, sizeof wanted, "first\nsecond\n%.20000s\n%.19999s\n%.65536s\n", line, line, line);
+    expect(path, wanted);
+}
+
 static void test_full_then_reopened(void **state)
 {
     (void)state;
@@ -503,6 +539,8 @@ int main(void)
         TEST(test_full_little_by_little),
         TEST(test_full_then_cut),
         TEST(test_full_then_moved),
+        TEST(test_full_then_another_there),
+        TEST(test_full_then_much_more),
         TEST(test_full_then_reopened),
         TEST(test_full_then_closed),
         TEST(test_full_behind_torn),
