@@ -20,6 +20,7 @@ enum audit_mode { AUDIT_BEST_EFFORT, AUDIT_REQUIRED };
 enum {
     CONFIG_LISTENERS_MAX = 16,
     CONFIG_HOOKS_MAX = 16,
+    CONFIG_POLICIES_MAX = 16,
     CONFIG_SETTINGS_MAX = 64, /* of one hook */
     CONFIG_WORKERS_MAX = 256,
     CONFIG_PREFIX_MAX = 64,      /* bytes of redis.prefix */
@@ -65,6 +66,7 @@ struct config_script {
     char *path; /* where the file was found, absolute */
     size_t n_settings;
     struct config_setting *settings;
+    bool shadow;   /* a policy whose verdicts have no effect */
     unsigned line; /* of the configuration, for messages; 0: not from a file */
 };
 
@@ -97,6 +99,8 @@ struct config {
     double slack_group_interval; /* seconds */
     size_t n_hooks;              /* in the order of the file */
     struct config_script hooks[CONFIG_HOOKS_MAX];
+    size_t n_policies; /* in the order of the file */
+    struct config_script policies[CONFIG_POLICIES_MAX];
 };
 
 /* Reads and checks the file at `path`, and finds the scripts that it names. NULL on failure; `error` then reads
