@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The configuration: the table of options, their values and defaults, what listeners may be, and hooks. */
+/* The configuration: the table of options, their values and defaults, what listeners may be, hooks and policies. */
 #include "base/config.h"
 
 #include "base/address.h"
@@ -19,6 +19,7 @@
     (offsetof(struct structure, member) + 0 * sizeof(_Generic(((struct structure *)NULL)->member, type : 0)))
 #define IN_CONFIG(member, type)   PLACE(config, member, type)
 #define IN_LISTENER(member, type) PLACE(config_listener, member, type)
+#define IN_SCRIPT(member, type)   PLACE(config_script, member, type)
 
 #define SHORTEST 0.001
 #define DAY      86400.0
@@ -105,6 +106,9 @@ const struct config_option config_options[] = {
     {"slack", "group-interval", TYPE_SECONDS, IN_CONFIG(slack_group_interval, double), 1, DAY, NULL,
      "300", "seconds that further problems of a kind are gathered into one message"},
 
+    {"policy", "mode", TYPE_EITHER, IN_SCRIPT(shadow, bool), 0, 0, "enforce|shadow",
+     "enforce", "whether what the policy says has an effect, or is counted and logged alone"},
+
     {.section = NULL},
 };
 /* clang-format on */
@@ -128,6 +132,15 @@ static int store_path(char **place, const char *value, const char *folder, struc
         return -1;
     free(*place);
     *place = path;
+    return 0;
+}
+
+static int store_either(bool *place, const struct config_option *option, const char *value, struct error *reason)
+{
+    unsigned choice = 0;
+    if (value_choice(value, option->choices, &choice, reason) != 0)
+        return -1;
+    *place = choice == 1;
     return 0;
 }
 
@@ -176,6 +189,7 @@ int config_option_store(const struct config_option *option, void *base, const ch
     case TYPE_MODE: return value_mode(value, place, reason);
     case TYPE_BOOLEAN: return value_boolean(value, place, reason);
     case TYPE_CHOICE: return value_choice(value, option->choices, place, reason);
+    case TYPE_EITHER: return store_either(place, option, value, reason);
     case TYPE_PRINTABLE: return store_printable(place, option, value, reason);
     case TYPE_USER: return store_user(place, option, value, reason);
     case TYPE_ACCOUNT: return store_account(place, value, reason);
@@ -186,13 +200,21 @@ int config_option_store(const struct config_option *option, void *base, const ch
     return -1;
 }
 
-/* The defaults of a listener, or of all but listeners. */
-static int store_defaults(bool for_listener, void *base, struct error *reason)
+/* What an option is about, and so the struct that its place is in. */
+enum base { BASE_CONFIG, BASE_LISTENER, BASE_SCRIPT };
+
+static enum base option_base(const struct config_option *option)
+{
+    if (strcmp(option->section, "listener") == 0)
+        return BASE_LISTENER;
+    return strcmp(option->section, "policy") == 0 ? BASE_SCRIPT : BASE_CONFIG;
+}
+
+static int store_defaults(enum base kind, void *base, struct error *reason)
 {
     for (const struct config_option *option = config_options; option->section != NULL; option++) {
         bool is_value = option->fallback[0] != '(';
-        bool of_listener = strcmp(option->section, "listener") == 0;
-        if (is_value && of_listener == for_listener &&
+        if (is_value && option_base(option) == kind &&
             config_option_store(option, base, option->fallback, "/", reason) != 0)
             return -1;
     }
@@ -213,7 +235,7 @@ struct config *config_new(struct error *error)
         return NULL;
     }
     config->workers = processors();
-    if (store_defaults(false, config, error) != 0)
+    if (store_defaults(BASE_CONFIG, config, error) != 0)
         config_free(&config);
     return config;
 }
@@ -229,7 +251,7 @@ struct config_listener *config_listener_add(struct config *config, const char *n
     }
     struct config_listener *listener = &config->listeners[config->n_listeners++];
     listener->line = line;
-    if (store_string(&listener->name, name, reason) != 0 || store_defaults(true, listener, reason) != 0)
+    if (store_string(&listener->name, name, reason) != 0 || store_defaults(BASE_LISTENER, listener, reason) != 0)
         return NULL;
     return listener;
 }
@@ -257,7 +279,16 @@ int config_listener_check(const struct config *config, const struct config_liste
     return 0;
 }
 
-/* Hooks */
+/* Hooks and policies */
+
+static struct config_script *script_set(struct config_script *script, const char *title, const char *path,
+                                        unsigned line, struct error *reason)
+{
+    script->line = line;
+    if (store_string(&script->name, title, reason) != 0 || store_string(&script->path, path, reason) != 0)
+        return NULL;
+    return script;
+}
 
 struct config_script *config_hook_add(struct config *config, const char *title, const char *path, unsigned line,
                                       struct error *reason)
@@ -266,11 +297,20 @@ struct config_script *config_hook_add(struct config *config, const char *title, 
         error_set(reason, "there are more than %d hooks", CONFIG_HOOKS_MAX);
         return NULL;
     }
-    struct config_script *hook = &config->hooks[config->n_hooks++];
-    hook->line = line;
-    if (store_string(&hook->name, title, reason) != 0 || store_string(&hook->path, path, reason) != 0)
+    return script_set(&config->hooks[config->n_hooks++], title, path, line, reason);
+}
+
+struct config_script *config_policy_add(struct config *config, const char *title, const char *path, unsigned line,
+                                        struct error *reason)
+{
+    if (config->n_policies == CONFIG_POLICIES_MAX) {
+        error_set(reason, "there are more than %d policies", CONFIG_POLICIES_MAX);
         return NULL;
-    return hook;
+    }
+    struct config_script *policy = &config->policies[config->n_policies++];
+    if (store_defaults(BASE_SCRIPT, policy, reason) != 0)
+        return NULL;
+    return script_set(policy, title, path, line, reason);
 }
 
 int config_setting_add(struct config_script *script, const char *name, const char *value, struct error *reason)
@@ -360,15 +400,15 @@ struct config *config_for_state(const char *directory, const char *listen, struc
     return config;
 }
 
-static void free_hook(struct config_script *hook)
+static void free_script(struct config_script *script)
 {
-    for (size_t i = 0; i < hook->n_settings; i++) {
-        free(hook->settings[i].name);
-        free(hook->settings[i].value);
+    for (size_t i = 0; i < script->n_settings; i++) {
+        free(script->settings[i].name);
+        free(script->settings[i].value);
     }
-    free(hook->settings);
-    free(hook->name);
-    free(hook->path);
+    free(script->settings);
+    free(script->name);
+    free(script->path);
 }
 
 void config_free(struct config **config)
@@ -383,7 +423,9 @@ void config_free(struct config **config)
         free(old->listeners[i].group);
     }
     for (size_t i = 0; i < old->n_hooks; i++)
-        free_hook(&old->hooks[i]);
+        free_script(&old->hooks[i]);
+    for (size_t i = 0; i < old->n_policies; i++)
+        free_script(&old->policies[i]);
     free(old->redis.url);
     free(old->redis.host);
     free(old->redis.path);

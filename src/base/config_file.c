@@ -48,6 +48,14 @@ static int option_failed(struct loading *loading, unsigned line, const char *sec
     return FAIL(loading, line, "%s%s%s: %s", section, section[0] != '\0' ? "." : "", name, reason);
 }
 
+static const struct config_option *option_find(const char *section, const char *name)
+{
+    for (const struct config_option *option = config_options; option->section != NULL; option++)
+        if (strcmp(option->section, section) == 0 && strcmp(option->name, name) == 0)
+            return option;
+    return NULL;
+}
+
 /* The line that the section opens on which is being read, or has just been. */
 static unsigned section_line(const struct loading *loading)
 {
@@ -116,45 +124,75 @@ static int slack_ended(struct loading *loading, cfg_t *section)
     return 0;
 }
 
-/* The options of a hook can have any name. The scanner has kept control characters out, but not those of an
+typedef struct config_script *script_add(struct config *config, const char *title, const char *path, unsigned line,
+                                         struct error *reason);
+
+/* Finds the script that the section being read is about, and adds it. */
+static struct config_script *script_of(struct loading *loading, const cfg_t *section, script_add *add)
+{
+    struct error reason;
+    struct config_script *script = NULL;
+    char *path = NULL;
+    if (script_find(section->title, loading->folder, &path, &reason) == 0)
+        script = add(loading->config, section->title, path, section_line(loading), &reason);
+    free(path);
+    if (script == NULL)
+        FAIL(loading, section_line(loading), "%s: %s", section->name, reason.text);
+    return script;
+}
+
+/* The settings of a script can have any name. The scanner has kept control characters out, but not those of an
  * environment variable. */
-static int read_setting(struct loading *loading, struct config_script *hook, cfg_opt_t *setting)
+static int read_setting(struct loading *loading, struct config_script *script, const char *section, cfg_opt_t *setting)
 {
     struct error reason;
     const char *name = cfg_opt_name(setting), *value = cfg_opt_getstr(setting);
-    if (strcmp(name, "audit") == 0 || strcmp(name, "slack") == 0)
-        return FAIL(loading, hook->line, "hook.%s: scripts find the section %s under this name; give another", name,
-                    name);
     if (value_has_control(value))
-        return FAIL(loading, hook->line, "hook.%s: there is a control character in the value", name);
-    if (config_setting_add(hook, name, value, &reason) != 0)
-        return FAIL(loading, hook->line, "hook: %s", reason.text);
+        return FAIL(loading, script->line, "%s.%s: there is a control character in the value", section, name);
+    if (config_setting_add(script, name, value, &reason) != 0)
+        return FAIL(loading, script->line, "%s: %s", section, reason.text);
     return 0;
 }
 
 static int hook_ended(struct loading *loading, cfg_t *section)
 {
-    struct error reason;
-    const char *title = cfg_title(section);
-    char *path = NULL;
-    if (script_find(title, loading->folder, &path, &reason) != 0)
-        return FAIL(loading, section_line(loading), "hook: %s", reason.text);
-    struct config_script *hook = config_hook_add(loading->config, title, path, section_line(loading), &reason);
-    free(path);
+    struct config_script *hook = script_of(loading, section, config_hook_add);
     if (hook == NULL)
-        return FAIL(loading, section_line(loading), "hook: %s", reason.text);
-    for (unsigned i = 0; i < cfg_num(section); i++)
-        if (read_setting(loading, hook, cfg_getnopt(section, i)) != 0)
+        return -1;
+    for (unsigned i = 0; i < cfg_num(section); i++) {
+        cfg_opt_t *setting = cfg_getnopt(section, i);
+        const char *name = cfg_opt_name(setting);
+        if (strcmp(name, "audit") == 0 || strcmp(name, "slack") == 0)
+            return FAIL(loading, hook->line, "hook.%s: scripts find the section %s under this name; give another", name,
+                        name);
+        if (read_setting(loading, hook, "hook", setting) != 0)
             return -1;
+    }
     return 0;
+}
+
+/* The policy that the section being read is about, made at its option or its end. */
+static struct config_script *policy_of(struct loading *loading, const cfg_t *section)
+{
+    struct config *config = loading->config;
+    struct config_script *last = config->n_policies > 0 ? &config->policies[config->n_policies - 1] : NULL;
+    return last != NULL && strcmp(last->name, section->title) == 0 ? last
+                                                                   : script_of(loading, section, config_policy_add);
 }
 
 static int policy_ended(struct loading *loading, cfg_t *section)
 {
-    (void)section;
-    return FAIL(loading, section_line(loading),
-                "policy: this version has no policies, and refuses to start rather than run without one; take the "
-                "section away to accept that");
+    struct config_script *policy = policy_of(loading, section);
+    if (policy == NULL)
+        return -1;
+    for (unsigned i = 0; i < cfg_num(section); i++) {
+        cfg_opt_t *setting = cfg_getnopt(section, i);
+        /* What the table of options has is ours, not the script's. */
+        if (option_find("policy", cfg_opt_name(setting)) == NULL &&
+            read_setting(loading, policy, "policy", setting) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 static const struct section {
@@ -181,14 +219,6 @@ static const char *section_name(cfg_t *section)
     return section == current->root ? "" : cfg_name(section);
 }
 
-static const struct config_option *option_find(const char *section, const char *name)
-{
-    for (const struct config_option *option = config_options; option->section != NULL; option++)
-        if (strcmp(option->section, section) == 0 && strcmp(option->name, name) == 0)
-            return option;
-    return NULL;
-}
-
 static int set_listener_option(struct loading *loading, const struct config_option *option, cfg_t *section,
                                const char *value, struct error *reason)
 {
@@ -201,11 +231,20 @@ static int set_listener_option(struct loading *loading, const struct config_opti
     return config_option_store(option, listener, value, loading->folder, reason);
 }
 
+static int set_policy_option(struct loading *loading, const struct config_option *option, const cfg_t *section,
+                             const char *value, struct error *reason)
+{
+    struct config_script *policy = policy_of(loading, section);
+    return policy != NULL ? config_option_store(option, policy, value, loading->folder, reason) : -1;
+}
+
 static int set_option(struct loading *loading, const struct config_option *option, cfg_t *section, const char *value,
                       struct error *reason)
 {
     if (strcmp(option->section, "listener") == 0)
         return set_listener_option(loading, option, section, value, reason);
+    if (strcmp(option->section, "policy") == 0)
+        return set_policy_option(loading, option, section, value, reason);
     return config_option_store(option, loading->config, value, loading->folder, reason);
 }
 

@@ -15,6 +15,7 @@ enum config_type {
     TYPE_MODE,      /* mode_t; octal */
     TYPE_BOOLEAN,   /* bool */
     TYPE_CHOICE,    /* unsigned; the place of the word in `choices` */
+    TYPE_EITHER,    /* bool; whether it is the second of the two words in `choices` */
     TYPE_PRINTABLE, /* char *; its size in bytes within the bounds */
     TYPE_USER,      /* char *; the same, for redis.username, which the URL may have set */
     TYPE_ACCOUNT,   /* char *; a user or group of this system */
@@ -27,9 +28,9 @@ struct config_option {
     const char *section; /* "": top level */
     const char *name;
     enum config_type type;
-    size_t place; /* in struct config, or struct config_listener in section "listener" */
+    size_t place; /* in struct config; of section "listener" in struct config_listener, of "policy" in config_script */
     double minimum, maximum;
-    const char *choices;  /* of TYPE_CHOICE: words between bars, in the order of the enum */
+    const char *choices;  /* of TYPE_CHOICE and TYPE_EITHER: words between bars, in the order of the enum */
     const char *fallback; /* the value when it is not given; in parentheses: no value but what that means */
     const char *help;
 };
@@ -37,8 +38,9 @@ struct config_option {
 /* All options, section by section; the last has no section. */
 extern const struct config_option config_options[];
 
-/* Reads a value into its place in the struct config or config_listener at `base`; relative paths are taken from
- * `folder`. Returns 0, or -1 with `reason` saying what is wrong with the value, without file, line and name. */
+/* Reads a value into its place in the struct config, config_listener or config_script at `base`; relative paths are
+ * taken from `folder`. Returns 0, or -1 with `reason` saying what is wrong with the value, without file, line and name.
+ */
 int config_option_store(const struct config_option *option, void *base, const char *value, const char *folder,
                         struct error *reason) __attribute__((warn_unused_result));
 
@@ -61,6 +63,10 @@ int config_listener_check(const struct config *config, const struct config_liste
  * given. NULL with `reason` set when there are too many. */
 struct config_script *config_hook_add(struct config *config, const char *title, const char *path, unsigned line,
                                       struct error *reason) __attribute__((warn_unused_result));
+
+/* The same of a policy, which enforces what it says. */
+struct config_script *config_policy_add(struct config *config, const char *title, const char *path, unsigned line,
+                                        struct error *reason) __attribute__((warn_unused_result));
 
 /* A further setting of a script, copied. Returns 0, or -1 with `reason` set when it has too many. */
 int config_setting_add(struct config_script *script, const char *name, const char *value, struct error *reason)

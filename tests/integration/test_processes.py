@@ -725,7 +725,8 @@ def configure(daemon, text):
 
 
 @pytest.mark.parametrize("text,expected", [
-    ('policy "policy.lua" { }', "policy: this version has no policies"),
+    ('policy "none.lua" { }', 'policy: there is no script "none.lua" in '),
+    ('policy "audit.lua" { mode = "off" }', 'policy.mode: "off" is none of enforce|shadow'),
     ('audit { mode = "required" }', "audit.mode: nothing writes the audit log that is required"),
     ('hook "audit.lua" { }', "hook: audit.lua has no file to write"),
     ('hook "slack.lua" { }', "hook: slack.lua has no webhook to post to"),

@@ -53,7 +53,9 @@ static const char everything[] = "workers = 3 user = \"nobody\"  // two on a lin
                                  "audit { file = a.log mode = best-effort reads = On }\n"
                                  "slack { webhook-file = hook application = \"o'k\" group-interval = 1.5 }\n"
                                  "hook \"audit.lua\" { anything = \"goes here\" url = 'x' anything-else = 4 }\n"
-                                 "hook other.lua { anything = \"\\\"quoted\\\" \\$\\\\\" }\n";
+                                 "hook other.lua { anything = \"\\\"quoted\\\" \\$\\\\\" }\n"
+                                 "policy other.lua { window = 60 mode = shadow Mode = 'x' }\n"
+                                 "policy \"policy.lua\"\n{ mode = \"enforce\" }\n";
 
 static char here[PATH_MAX];          /* the temporary folder that the tests run in */
 static char installed[PATH_MAX + 4]; /* the folder lua in it */
@@ -126,6 +128,7 @@ static inline int set_up(void **state)
     write_script("lua/audit.lua");
     write_script("lua/slack.lua");
     write_script("other.lua");
+    write_script("policy.lua");
     setenv("TK_TEST_WORKERS", "7", 1);
     setenv("TK_TEST_CONTROL", "a\nb", 1);
     unsetenv("TK_TEST_UNSET");
@@ -136,7 +139,7 @@ static inline int tear_down(void **state)
 {
     (void)state;
     static const char *const left[] = {FILE_NAME, "stderr",        "fifo",          "secret.conf", "sub/s.conf",
-                                       "file",    "lua/audit.lua", "lua/slack.lua", "other.lua"};
+                                       "file",    "lua/audit.lua", "lua/slack.lua", "other.lua",   "policy.lua"};
     for (size_t i = 0; i < sizeof left / sizeof *left; i++)
         if (unlink(left[i]) != 0 && errno != ENOENT)
             return -1;

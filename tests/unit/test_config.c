@@ -47,6 +47,7 @@ static void defaults(void **state)
     assert_string_equal(config->slack_application, "tokenkeep");
     assert_true(config->slack_group_interval == 300);
     assert_int_equal(config->n_hooks, 0);
+    assert_int_equal(config->n_policies, 0);
     config_free(&config);
     assert_null(config);
 }
@@ -96,6 +97,24 @@ static void assert_hooks(const struct config *config)
     assert_setting(second, 0, "anything", "\"quoted\" $\\");
 }
 
+static void assert_policies(const struct config *config)
+{
+    assert_int_equal(config->n_policies, 2);
+    const struct config_script *first = &config->policies[0], *second = first + 1;
+    assert_string_equal(first->name, "other.lua");
+    assert_string_equal(first->path, in_folder("other.lua"));
+    assert_true(first->shadow);
+    assert_int_equal(first->line, 34);
+    assert_int_equal(first->n_settings, 2);
+    assert_setting(first, 0, "window", "60");
+    assert_setting(first, 1, "Mode", "x");
+    assert_string_equal(second->name, "policy.lua");
+    assert_string_equal(second->path, in_folder("policy.lua"));
+    assert_false(second->shadow);
+    assert_int_equal(second->line, 36);
+    assert_int_equal(second->n_settings, 0);
+}
+
 static void every_option(void **state)
 {
     (void)state;
@@ -127,6 +146,7 @@ static void every_option(void **state)
     assert_string_equal(config->slack_application, "o'k");
     assert_true(config->slack_group_interval == 1.5);
     assert_hooks(config);
+    assert_policies(config);
     config_free(&config);
 }
 
@@ -230,17 +250,51 @@ static void hooks_without_options(void **state)
     config_free(&config);
 }
 
+/* Policies are found as hooks are, may have the title of one, and enforce what they say unless told otherwise. What
+ * hooks cannot call a setting they can. */
+static void policies(void **state)
+{
+    (void)state;
+    struct config *config = load_good("policy ./other.lua { mode = \"${TK_TEST_UNSET:-shadow}\" }\n" LISTENER
+                                      "policy slack.lua { audit = 1\nslack = ${TK_TEST_WORKERS} }\n"
+                                      "hook other.lua { mode = m }\npolicy other.lua { }\n");
+    static const char *const paths[] = {"./other.lua", "lua/slack.lua", "other.lua"};
+    static const unsigned lines[] = {1, 3, 6};
+    static const bool shadow[] = {true, false, false};
+    assert_int_equal(config->n_policies, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(config->policies[i].path, in_folder(paths[i]));
+        assert_int_equal(config->policies[i].line, lines[i]);
+        assert_int_equal(config->policies[i].shadow, shadow[i]);
+    }
+    assert_string_equal(config->policies[0].name, "./other.lua");
+    assert_int_equal(config->policies[0].n_settings, 0);
+    assert_int_equal(config->policies[1].n_settings, 2);
+    assert_setting(&config->policies[1], 0, "audit", "1");
+    assert_setting(&config->policies[1], 1, "slack", "7");
+    assert_int_equal(config->n_hooks, 1);
+    assert_int_equal(config->hooks[0].n_settings, 1);
+    assert_setting(&config->hooks[0], 0, "mode", "m");
+    assert_false(config->hooks[0].shadow);
+    config_free(&config);
+}
+
 static void missing_script(void **state)
 {
     (void)state;
+    static const char *const sections[] = {"hook", "policy"};
     struct error error;
-    char expected[3 * PATH_MAX];
-    struct config *config = load(LISTENER "audit { file = a }\nhook\n\"none.lua\" {\n}\n", &error);
-    snprintf(expected, sizeof expected,
-             FILE_NAME ":4: hook: there is no script \"none.lua\" in %s nor in %s; put it into one of them, or correct "
-                       "the title",
-             here, installed);
-    assert_error(config, &error, expected);
+    char text[200], expected[3 * PATH_MAX];
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(text, sizeof text, LISTENER "audit { file = a }\n%s\n\"none.lua\" {\n}\n", sections[i]);
+        struct config *config = load(text, &error);
+        snprintf(expected, sizeof expected,
+                 FILE_NAME
+                 ":4: %s: there is no script \"none.lua\" in %s nor in %s; put it into one of them, or correct "
+                 "the title",
+                 sections[i], here, installed);
+        assert_error(config, &error, expected);
+    }
 }
 
 static void warnings(void **state)
@@ -279,8 +333,7 @@ static void no_warnings(void **state)
     }
 }
 
-/* Whether a line of the sample is an option or a brace that is commented out. Policies stay out: this version refuses
- * them. */
+/* Whether a line of the sample is an option or a brace that is commented out. */
 static bool is_commented_out(const char *line)
 {
     char name[32];
@@ -289,7 +342,7 @@ static bool is_commented_out(const char *line)
         return true;
     if (sscanf(line, "#%31[a-z]", name) != 1)
         return strncmp(line, "#}", 2) == 0;
-    return strchr(line, '{') != NULL && strcmp(name, "policy") != 0;
+    return strchr(line, '{') != NULL;
 }
 
 static char *uncomment(char *text)
@@ -324,6 +377,9 @@ static void sample_loads(void **state)
     config = load_good(uncomment(text));
     free(text);
     assert_int_equal(config->n_hooks, 2);
+    assert_int_equal(config->n_policies, 1);
+    assert_int_equal(config->policies[0].n_settings, 0);
+    assert_false(config->policies[0].shadow);
     assert_string_equal(config->audit_file, "/var/log/tokenkeep/audit.log");
     assert_string_equal(config->slack_webhook_file, "/etc/tokenkeep/slack-webhook");
     assert_int_equal(config->workers, 4);
@@ -428,6 +484,7 @@ int main(void)
         cmocka_unit_test(folders),
         cmocka_unit_test(hooks),
         cmocka_unit_test(hooks_without_options),
+        cmocka_unit_test(policies),
         cmocka_unit_test(missing_script),
         cmocka_unit_test(warnings),
         cmocka_unit_test(no_warnings),

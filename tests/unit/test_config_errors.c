@@ -131,10 +131,6 @@ static const struct {
     {"log { workers = 1 }", "1: log.workers: there is no such option; known are level, format"},
     {"/* one */ /* two\n */\nlog { a = 1 }", "3: log.a: there is no such option; known are level, format"},
 
-    /* What this version does not have */
-    {LISTENER "policy \"p.lua\" {\n}", "2: policy: this version has no policies, and refuses to start rather than run "
-                                       "without one; take the section away to accept that"},
-
     /* Audit log, Slack and hooks */
     {"audit { file = \"\" }", "1: audit.file: the path is empty; give one, or leave the option out"},
     {LISTENER "audit {\n mode = required }",
@@ -169,6 +165,30 @@ static const struct {
     {LISTENER "hook other.lua { }\nhook slack.lua { }\nslack { application = a }",
      "3: hook: slack.lua has no webhook to post to; give both lines: slack { webhook-file = \"" SYSCONFDIR
      "/tokenkeep/slack-webhook\" } and hook \"slack.lua\" { }"},
+
+    /* Policies */
+    {"policy \"\" { }",
+     "1: policy: the title is not the file of a script: the path is empty; give one, or leave the option out"},
+    {"\npolicy \"/none/a.lua\" {\n\nmode = shadow }",
+     "2: policy: there is no file /none/a.lua; put the script there, or correct the title"},
+    {"policy \"/\" { }", "1: policy: / is not a file but a folder or a device; give the file of a script"},
+    {"policy other.lua {\nmode = off }", "2: policy.mode: \"off\" is none of enforce|shadow; give one of them"},
+    {"policy other.lua { mode = \"\" }", "1: policy.mode: this is none of enforce|shadow; give one of them"},
+    {"policy other.lua { mode = shadow\nmode = shadow }",
+     "2: policy.mode: it stands here for the second time, the first is on line 1; keep one"},
+    {"policy other.lua { a = 1\na = 1 }",
+     "2: policy.a: it stands here for the second time, the first is on line 1; keep "
+     "one"},
+    {"policy other.lua { mode = shadow }\npolicy other.lua { }",
+     "2: a second section has the title \"other.lua\"; give each its own"},
+    {"policy other.lua { a = b\nb = \"${TK_TEST_CONTROL}\" }",
+     "1: policy.b: there is a control character in the value"},
+    {"policy { }", "1: missing title for section 'policy'; options read NAME = VALUE, sections NAME { ... } or NAME "
+                   "\"TITLE\" { ... }"},
+    {"mode = shadow",
+     "1: mode: there is no such option or section; known are workers, user, keyring, max-line, "
+     "max-inflight, idle-timeout, request-timeout, write-timeout, drain-timeout, log, listener, redis, "
+     "cache, audit, slack, policy, hook"},
 
     /* What libConfuse would take without a word */
     {"workers = 1\nworkers = 1", "2: workers: it stands here for the second time, the first is on line 1; keep one"},
@@ -292,16 +312,21 @@ static void bounds(void **state)
     (void)state;
     assert_bound("", "listener l% { address = 127.0.0.1:% }\n", 16, "",
                  FILE_NAME ":17: listener: there are more than 16 listeners");
+    _Static_assert(CONFIG_HOOKS_MAX == CONFIG_POLICIES_MAX, "the same files do for both");
     char names[CONFIG_HOOKS_MAX + 1][16];
     for (int i = 0; i <= CONFIG_HOOKS_MAX; i++) {
         snprintf(names[i], sizeof names[i], "h%d", i + 1);
         write_script(names[i]);
     }
     assert_bound(LISTENER, "hook h% { }\n", CONFIG_HOOKS_MAX, "", FILE_NAME ":18: hook: there are more than 16 hooks");
+    assert_bound(LISTENER, "policy h% { mode = shadow }\n", CONFIG_POLICIES_MAX, "",
+                 FILE_NAME ":18: policy: there are more than 16 policies");
     for (int i = 0; i <= CONFIG_HOOKS_MAX; i++)
         assert_int_equal(unlink(names[i]), 0);
     assert_bound(LISTENER "hook other.lua {\n", "o% = 1\n", CONFIG_SETTINGS_MAX, "}",
                  FILE_NAME ":2: hook: there are more than 64 settings");
+    assert_bound(LISTENER "policy other.lua {\nmode = shadow\n", "o% = 1\n", CONFIG_SETTINGS_MAX, "}",
+                 FILE_NAME ":2: policy: there are more than 64 settings");
     assert_too_much(LISTENER, "hook h% { }\n", CONFIG_SECTIONS_MAX, "",
                     FILE_NAME ":129: there are more than 128 sections");
     assert_too_much(LISTENER "hook h {\n", "o% = 1\n", CONFIG_NAMES_MAX + 1, "}",
@@ -366,6 +391,7 @@ static const char whole[] = "workers = 3\n" LISTENER "log { level = \"debug\" } 
                             "}\n"
                             "redis { url = \"redis://bob@127.0.0.1\" password-file = 'pw' }\n"
                             "hook other.lua { a = \"${TK_TEST_WORKERS:-b}\" }\n"
+                            "policy other.lua { a = b mode = 'shadow' }\n"
                             "cache { ttl = 0.5 }\n";
 
 static int depth(const char *text, size_t size)
