@@ -15,7 +15,8 @@
 #include <time.h>
 
 enum {
-    PERIOD = 10000,          /* instructions from one look at the clock to the next */
+    PERIOD = 1000,           /* instructions from one count to the next */
+    CLOCK_PERIODS = 10,      /* counts from one look at the clock, a system call, to the next */
     BLOCK_LARGE = 64 * 1024, /* bytes that take longer to fill than a look at the clock */
     FAILURE_SIZE = 1001,
     MESSAGE_MAX = 512, /* bytes of an error's own text; the traceback has the rest */
@@ -29,9 +30,10 @@ struct sandbox {
     struct sandbox_limits limits; /* of the call that runs */
     bool inside;                  /* a call runs */
     bool stopped;                 /* it has passed a limit */
+    bool refused;                 /* it was refused memory */
     bool noted;                   /* `began` is set */
     int64_t began;                /* CPU time at the first look */
-    uint64_t periods;             /* looks every PERIOD instructions */
+    uint64_t periods;             /* of PERIOD instructions, which have passed in the call */
     size_t failure_size;
     char failure[FAILURE_SIZE];
 };
@@ -61,6 +63,16 @@ size_t sandbox_memory(const struct sandbox *sandbox)
     return sandbox->memory;
 }
 
+uint64_t sandbox_instructions(const struct sandbox *sandbox)
+{
+    return (sandbox->periods + 1) * PERIOD;
+}
+
+bool sandbox_was_full(const struct sandbox *sandbox)
+{
+    return sandbox->refused;
+}
+
 bool sandbox_stopped(lua_State *lua)
 {
     return sandbox_of(lua)->stopped;
@@ -87,8 +99,7 @@ static bool time_is_up(struct sandbox *sandbox)
 
 static bool instructions_are_up(const struct sandbox *sandbox)
 {
-    return sandbox->limits.instructions != 0 && sandbox->periods > 0 &&
-           (sandbox->periods - 1) * PERIOD >= sandbox->limits.instructions;
+    return sandbox->limits.instructions != 0 && sandbox->periods * PERIOD > sandbox->limits.instructions;
 }
 
 static void limit_name(const struct sandbox *sandbox, char *text, size_t size)
@@ -108,7 +119,8 @@ static void on_count(lua_State *lua, lua_Debug *where)
         return;
     if (!sandbox->stopped) {
         sandbox->periods++;
-        if (!instructions_are_up(sandbox) && !time_is_up(sandbox))
+        const bool clock = sandbox->periods % CLOCK_PERIODS == 0;
+        if (!instructions_are_up(sandbox) && !(clock && time_is_up(sandbox)))
             return;
         sandbox->stopped = true;
         lua_sethook(lua, on_count, LUA_MASKCOUNT, 1);
@@ -128,6 +140,7 @@ static bool is_refused(struct sandbox *sandbox, size_t size, size_t growth)
     const bool full = growth > most || sandbox->memory > most - growth;
     if (!full && size < BLOCK_LARGE)
         return false;
+    sandbox->refused = sandbox->refused || full;
     if (!sandbox->stopped && time_is_up(sandbox)) {
         sandbox->stopped = true;
         lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, 1);
@@ -213,29 +226,34 @@ static void failure_complete(struct sandbox *sandbox, int status)
 
 /* Calls. */
 
-static void enter(struct sandbox *sandbox, const struct sandbox_limits *limits)
+/* Moves settings.lua_call on to an odd or an even number. A process that died in a call has left it odd. */
+static void calls_move(struct sandbox *sandbox, bool odd)
 {
     _Atomic uint64_t *calls = sandbox->settings.lua_call;
+    if (calls == NULL)
+        return;
+    const uint64_t next = atomic_load_explicit(calls, memory_order_relaxed) + 1;
+    atomic_store_explicit(calls, odd ? next | 1 : next & ~UINT64_C(1), memory_order_relaxed);
+}
+
+static void enter(struct sandbox *sandbox, const struct sandbox_limits *limits)
+{
     assert(!sandbox->inside);
     sandbox->limits = *limits;
     sandbox->inside = true;
+    sandbox->refused = false;
     sandbox->noted = false;
     sandbox->periods = 0;
     sandbox->failure_size = 0;
     sandbox->failure[0] = '\0';
-    /* A process that died in a call has left it odd. */
-    if (calls != NULL)
-        atomic_store_explicit(calls, (atomic_load_explicit(calls, memory_order_relaxed) + 1) | 1, memory_order_relaxed);
+    lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, PERIOD); /* begins to count anew */
+    calls_move(sandbox, !limits->unwatched);
 }
 
 static void leave(struct sandbox *sandbox)
 {
-    _Atomic uint64_t *calls = sandbox->settings.lua_call;
-    if (calls != NULL)
-        atomic_store_explicit(calls, atomic_load_explicit(calls, memory_order_relaxed) + 1, memory_order_relaxed);
+    calls_move(sandbox, false);
     sandbox->inside = false;
-    if (sandbox->stopped)
-        lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, PERIOD);
 }
 
 int sandbox_call(struct sandbox *sandbox, int n_arguments, int n_results, const struct sandbox_limits *limits)
@@ -291,7 +309,6 @@ struct sandbox *sandbox_new(const struct sandbox_settings *settings, struct erro
         sandbox_free(&sandbox);
         return NULL;
     }
-    lua_sethook(lua, on_count, LUA_MASKCOUNT, PERIOD);
     return sandbox;
 }
 

@@ -3,13 +3,13 @@
  * what computes and nothing that reaches the machine, other states or Lua's own insides (tokenkeep-lua(7) has the
  * list).
  *
- * How a call is ended: every 10,000 instructions of Lua, and whenever much memory is asked for at once, the CPU time
- * since the first such look is compared with the limit. Once it has passed, an error is thrown at every instruction
- * until the outermost call has returned, so that no pcall can swallow it. Functions in C are not counted: those of
- * Lua's own that could run for long by their arguments alone (string.rep, table.move, table.sort) refuse such
- * arguments, and what remains (a pattern that explodes, many comparisons of huge strings) is the master's affair:
- * settings.lua_call is odd while a call runs, and a process that burns CPU time while it stays at one odd value is
- * killed. */
+ * How a call is ended: instructions are counted, and every 10,000 of them, and whenever much memory is asked for at
+ * once, the CPU time since the first such look is compared with the limit. Once it has passed, an error is thrown at
+ * every instruction until the outermost call has returned, so that no pcall can swallow it. Functions in C are not
+ * counted: those of Lua's own that could run for long by their arguments alone (string.rep, table.move, table.sort)
+ * refuse such arguments, and what remains (a pattern that explodes, many comparisons of huge strings) is the master's
+ * affair: settings.lua_call is odd while a call runs, and a process that burns CPU time while it stays at one odd value
+ * is killed. */
 #ifndef TK_BASE_LUA_SANDBOX_H
 #define TK_BASE_LUA_SANDBOX_H
 
@@ -32,7 +32,8 @@ struct sandbox_settings {
 
 struct sandbox_limits {
     int64_t cpu;           /* nanoseconds of the thread's CPU time */
-    uint64_t instructions; /* of Lua; looked at every 10,000; 0: no limit */
+    uint64_t instructions; /* of Lua; counted by the thousand; 0: no limit */
+    bool unwatched;        /* settings.lua_call stays even: the call may take longer than the master allows */
 };
 
 /* NULL with `error` when there is no memory. */
@@ -57,6 +58,12 @@ int sandbox_call(struct sandbox *sandbox, int n_arguments, int n_results, const 
 
 /* What went wrong in the last call: message and traceback on one line, at most 1,000 bytes. */
 const char *sandbox_failure(const struct sandbox *sandbox);
+
+/* Instructions of the last call, to the next thousand. */
+uint64_t sandbox_instructions(const struct sandbox *sandbox);
+
+/* Whether memory_max refused the last call memory, even if it went on without. */
+bool sandbox_was_full(const struct sandbox *sandbox);
 
 /* Bytes in use. */
 size_t sandbox_memory(const struct sandbox *sandbox);

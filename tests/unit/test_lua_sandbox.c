@@ -304,6 +304,22 @@ static void instructions_pass(void **state)
     sandbox_free(&sandbox);
 }
 
+/* A loop takes an instruction a turn, and some around it. */
+static void instructions_are_counted(void **state)
+{
+    struct sandbox *sandbox = make(NULL, NULL);
+    (void)state;
+    for (int i = 0; i < 3; i++) { /* what one call leaves of a thousand is not the next one's */
+        assert_int_equal(run(sandbox, "return 1", &brief), 0);
+        assert_int_equal(sandbox_instructions(sandbox), 1000);
+        assert_int_equal(run(sandbox, "for i = 1, 700 do end", &brief), 0);
+        assert_int_equal(sandbox_instructions(sandbox), 1000);
+        assert_int_equal(run(sandbox, "for i = 1, 20500 do end", &brief), 0);
+        assert_int_equal(sandbox_instructions(sandbox), 21000);
+    }
+    sandbox_free(&sandbox);
+}
+
 /* Each takes more than there is. */
 static void memory_ends(void **state)
 {
@@ -332,8 +348,10 @@ static void memory_ends(void **state)
         const char *failure = sandbox_failure(sandbox);
         if (strstr(failure, "not enough memory") == NULL && strstr(failure, "bad argument") == NULL)
             fail_msg("%s: %s", chunks[i], failure);
+        assert_true(sandbox_was_full(sandbox) || strstr(failure, "bad argument") != NULL);
         assert_in_range(sandbox_memory(sandbox), 1, MEMORY);
         assert_int_equal(run(sandbox, "kept = nil", &brief), 0);
+        assert_false(sandbox_was_full(sandbox));
         assert_well(sandbox);
         sandbox_free(&sandbox);
     }
@@ -380,6 +398,13 @@ static void calls_are_counted(void **state)
     calls = 11; /* whoever had it before died in a call */
     assert_int_equal(run(sandbox, "see_inside()", &brief), 0);
     assert_int_equal(calls, 14);
+    const struct sandbox_limits unwatched = {.cpu = CLOCK_SECOND, .unwatched = true};
+    assert_int_equal(run(sandbox, "return 1", &unwatched), 0);
+    assert_int_equal(run(sandbox, "error()", &unwatched), -1);
+    assert_int_equal(calls, 14);
+    calls = 15;
+    assert_int_equal(run(sandbox, "return 1", &unwatched), 0);
+    assert_int_equal(calls, 16);
     sandbox_free(&sandbox);
 }
 
@@ -496,6 +521,7 @@ int main(void)
         cmocka_unit_test(failures_are_bounded),
         cmocka_unit_test(time_passes),
         cmocka_unit_test(instructions_pass),
+        cmocka_unit_test(instructions_are_counted),
         cmocka_unit_test(memory_ends),
         cmocka_unit_test(memory_is_the_owners),
         cmocka_unit_test(calls_are_counted),
