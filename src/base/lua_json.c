@@ -247,16 +247,25 @@ static void push_escaped(lua_State *lua, const char *text, size_t size)
     luaL_pushresult(&out);
 }
 
-static int json_encode(lua_State *lua)
+json_t *lua_json_tree(lua_State *lua, struct error *error)
 {
-    luaL_checkany(lua, 1);
-    lua_settop(lua, 1);
     struct encoder encoder = {.lua = lua, .path_start = PATH_SIZE - 1};
     json_t *json = encode_value(&encoder);
     if (json == NULL && encoder.why != NULL)
-        return luaL_error(lua, "no JSON: value%s: %s", encoder.path + encoder.path_start, encoder.why);
+        error_set(error, "value%s: %s", encoder.path + encoder.path_start, encoder.why);
+    else if (json == NULL)
+        error_set(error, "not enough memory");
+    return json;
+}
+
+static int json_encode(lua_State *lua)
+{
+    struct error error;
+    luaL_checkany(lua, 1);
+    lua_settop(lua, 1);
+    json_t *json = lua_json_tree(lua, &error);
     if (json == NULL)
-        return luaL_error(lua, "not enough memory");
+        return luaL_error(lua, "no JSON: %s", error.text);
     const size_t size = json_dumpb(json, scratch, sizeof scratch, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
     json_decref(json);
     if (size == 0)
@@ -334,16 +343,19 @@ static int decode_fails(lua_State *lua, const json_error_t *failure)
     return 2;
 }
 
-static void push_tree(lua_State *lua, const json_t *json);
+void lua_json_push_array(lua_State *lua, size_t n)
+{
+    lua_createtable(lua, (int)n, 0);
+    lua_rawgetp(lua, LUA_REGISTRYINDEX, &array_mark);
+    lua_setmetatable(lua, -2);
+}
 
 static void push_array(lua_State *lua, const json_t *json)
 {
     const size_t n = json_array_size(json);
-    lua_createtable(lua, (int)n, 0);
-    lua_rawgetp(lua, LUA_REGISTRYINDEX, &array_mark);
-    lua_setmetatable(lua, -2);
+    lua_json_push_array(lua, n);
     for (size_t i = 0; i < n; i++) {
-        push_tree(lua, json_array_get(json, i));
+        lua_json_push_tree(lua, json_array_get(json, i));
         lua_rawseti(lua, -2, (lua_Integer)i + 1);
     }
 }
@@ -353,12 +365,12 @@ static void push_object(lua_State *lua, json_t *json)
     lua_createtable(lua, 0, (int)json_object_size(json));
     for (void *at = json_object_iter(json); at != NULL; at = json_object_iter_next(json, at)) {
         lua_pushlstring(lua, json_object_iter_key(at), json_object_iter_key_len(at));
-        push_tree(lua, json_object_iter_value(at));
+        lua_json_push_tree(lua, json_object_iter_value(at));
         lua_rawset(lua, -3);
     }
 }
 
-static void push_tree(lua_State *lua, const json_t *json)
+void lua_json_push_tree(lua_State *lua, const json_t *json)
 {
     luaL_checkstack(lua, 4, NULL);
     switch (json_typeof(json)) {
@@ -389,7 +401,7 @@ static int json_decode(lua_State *lua)
     box->json = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &failure);
     if (box->json == NULL)
         return decode_fails(lua, &failure);
-    push_tree(lua, box->json);
+    lua_json_push_tree(lua, box->json);
     json_decref(box->json);
     box->json = NULL;
     return 1;
