@@ -19,6 +19,8 @@ enum {
 };
 #define TOKEN_DATA_TIME_MAX INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
 
+struct json_t; /* jansson's */
+
 enum token_type {
     TOKEN_TYPE_SESSION,
     TOKEN_TYPE_USER,
@@ -72,6 +74,16 @@ bool token_data_check(const struct token_data *data, struct error *error) __attr
 /* Renders the JSON: one line, no spaces, fields in the manual's order, no byte below 0x20, no 0x7f, no U+0080 to U+009f
  * raw. Returns a malloc'd string and its length (the caller frees it), or NULL when there is no memory. */
 char *token_data_to_json(const struct token_data *data, size_t *size) __attribute__((warn_unused_result));
+
+/* Parses what token_data_to_json has rendered, but for the field `token`: there is no secret in the tree, and none is
+ * left in memory. NULL when there is no memory. The caller owns it (json_decref). */
+struct json_t *token_data_tree(const char *text, size_t size) __attribute__((warn_unused_result));
+
+/* Data with the members of the object `fields` in the place of their own; null takes a field away. `now` as above, and
+ * all rules hold again; the token cannot be changed. NULL on failure, with `error` as above. The caller frees the
+ * result. */
+struct token_data *token_data_change(const struct token_data *data, const struct json_t *fields, int64_t now,
+                                     struct error *error) __attribute__((warn_unused_result));
 
 /* The name of a type, "session" ...; and the reverse, false when there is no such type. */
 const char *token_type_name(enum token_type type);

@@ -169,6 +169,13 @@ static void wipe_and_free(void *memory)
     free(memory);
 }
 
+static json_t *parse(const char *text, size_t size, json_error_t *failure)
+{
+    json_set_alloc_funcs(malloc, wipe_and_free);
+    /* jansson itself goes no deeper than 2048 levels, which its recursion can bear. */
+    return json_loadb(text, size, JSON_REJECT_DUPLICATES, failure);
+}
+
 struct token_data *token_data_from_json(const char *text, size_t size, enum token_data_source source, int64_t now,
                                         struct error *error)
 {
@@ -180,9 +187,7 @@ struct token_data *token_data_from_json(const char *text, size_t size, enum toke
         .now = now,
     };
     json_error_t failure;
-    json_set_alloc_funcs(malloc, wipe_and_free);
-    /* jansson itself goes no deeper than 2048 levels, which its recursion can bear. */
-    json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &failure);
+    json_t *json = parse(text, size, &failure);
     if (json == NULL) {
         explain(text, size, &failure, error);
         return NULL;
@@ -322,4 +327,57 @@ char *token_data_to_json(const struct token_data *data, size_t *size)
     out.bytes[out.size] = '\0';
     *size = out.size;
     return out.bytes;
+}
+
+/* Changing. */
+
+struct json_t *token_data_tree(const char *text, size_t size)
+{
+    json_error_t failure;
+    json_t *json = parse(text, size, &failure);
+    if (json != NULL)
+        json_object_del(json, "token");
+    return json;
+}
+
+/* Whether `fields` would make it another token. */
+static bool changes_token(const json_t *fields, struct error *error)
+{
+    static const char *const names[] = {"token", "key"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (json_object_get(fields, names[i]) != NULL) {
+            error_set(error, "%s: cannot be changed", names[i]);
+            return true;
+        }
+    return false;
+}
+
+/* The JSON of the data with the fields; NULL without memory. */
+static char *changed_json(const struct token_data *data, const json_t *fields)
+{
+    size_t size;
+    json_error_t failure;
+    char *text = token_data_to_json(data, &size), *changed = NULL;
+    json_t *json = text == NULL ? NULL : parse(text, size, &failure);
+    /* jansson wants its objects writable, but only counts references to what is in this one. */
+    if (json != NULL && json_object_update(json, (json_t *)(uintptr_t)fields) == 0)
+        changed = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    wipe_and_free(text);
+    return changed;
+}
+
+struct token_data *token_data_change(const struct token_data *data, const struct json_t *fields, int64_t now,
+                                     struct error *error)
+{
+    if (changes_token(fields, error))
+        return NULL;
+    char *text = changed_json(data, fields);
+    if (text == NULL) {
+        error_set(error, "no memory");
+        return NULL;
+    }
+    struct token_data *changed = token_data_from_json(text, strlen(text), TOKEN_DATA_WITH_TOKEN, now, error);
+    wipe_and_free(text);
+    return changed;
 }
