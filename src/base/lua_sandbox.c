@@ -75,6 +75,16 @@ static int64_t cpu_time(void)
     return (int64_t)now.tv_sec * CLOCK_SECOND + now.tv_nsec;
 }
 
+/* Moves settings.lua_call: to the next odd value, or the next even one. */
+static void calls_move(const struct sandbox *sandbox, bool odd)
+{
+    _Atomic uint64_t *calls = sandbox->settings.lua_call;
+    if (calls == NULL)
+        return;
+    const uint64_t now = atomic_load_explicit(calls, memory_order_relaxed);
+    atomic_store_explicit(calls, now + 1 + (now % 2 == odd), memory_order_relaxed);
+}
+
 static bool time_is_up(struct sandbox *sandbox)
 {
     const int64_t now = cpu_time();
@@ -82,6 +92,7 @@ static bool time_is_up(struct sandbox *sandbox)
         sandbox->noted = true;
         sandbox->began = now;
     }
+    calls_move(sandbox, true);
     return now - sandbox->began > sandbox->limits.cpu;
 }
 
@@ -215,7 +226,6 @@ static void failure_complete(struct sandbox *sandbox, int status)
 
 static void enter(struct sandbox *sandbox, const struct sandbox_limits *limits)
 {
-    _Atomic uint64_t *calls = sandbox->settings.lua_call;
     assert(!sandbox->inside);
     sandbox->limits = *limits;
     sandbox->inside = true;
@@ -223,16 +233,12 @@ static void enter(struct sandbox *sandbox, const struct sandbox_limits *limits)
     sandbox->periods = 0;
     sandbox->failure_size = 0;
     sandbox->failure[0] = '\0';
-    /* A process that died in a call has left it odd. */
-    if (calls != NULL)
-        atomic_store_explicit(calls, (atomic_load_explicit(calls, memory_order_relaxed) + 1) | 1, memory_order_relaxed);
+    calls_move(sandbox, true);
 }
 
 static void leave(struct sandbox *sandbox)
 {
-    _Atomic uint64_t *calls = sandbox->settings.lua_call;
-    if (calls != NULL)
-        atomic_store_explicit(calls, atomic_load_explicit(calls, memory_order_relaxed) + 1, memory_order_relaxed);
+    calls_move(sandbox, false);
     sandbox->inside = false;
     if (sandbox->stopped)
         lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, PERIOD);

@@ -26,7 +26,7 @@ struct sandbox;
 struct sandbox_settings {
     size_t memory_max;          /* bytes; counted in calls alone: what the owner puts on the stack is its own affair */
     bool os;                    /* with os.clock, os.date, os.difftime and os.time */
-    _Atomic uint64_t *lua_call; /* moves to odd with each call and to even with each return; NULL: none */
+    _Atomic uint64_t *lua_call; /* odd in a call; moves with its begin, its end and each look; NULL: none */
     void *owner;                /* what sandbox_owner returns */
 };
 

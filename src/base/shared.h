@@ -16,6 +16,7 @@ enum {
     SHARED_SLOTS = 514, /* children, and those of earlier configurations that still finish what they hold */
     SHARED_SENDERS = SHARED_SLOTS + 1, /* who tells the reporter of events: each slot's child, and the master */
     SHARED_SENDER_MASTER = SHARED_SLOTS,
+    SHARED_HOOKS = 16,          /* of one reporter */
     SHARED_LISTENERS = 64,      /* listeners, and those of earlier configurations */
     SHARED_GENERATIONS = 65536, /* a power of two */
     SHARED_SEED_SIZE = 16,
@@ -35,7 +36,10 @@ struct shared_slot {
     _Atomic uint32_t connections[SHARED_LISTENERS]; /* the same by listener */
     _Atomic uint64_t cache_entries;
     _Atomic uint64_t cache_bytes;
-    _Atomic uint64_t lua_call;         /* odd while a Lua function runs, one more with each call and each return */
+    _Atomic uint64_t lua_call;     /* odd while Lua runs; moves whenever that begins, ends, or looks at the clock */
+    _Atomic uint32_t hook_running; /* a reporter's: one more than the number of the hook whose function runs */
+    _Atomic uint32_t
+        hook_failures[SHARED_HOOKS];   /* a reporter's: of each hook, in a row; its successor goes on there */
     _Atomic uint64_t metrics[METRICS]; /* see metrics.h; never reset, so sums over all slots only grow */
 };
 

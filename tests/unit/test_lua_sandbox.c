@@ -380,6 +380,8 @@ static void calls_are_counted(void **state)
     calls = 11; /* whoever had it before died in a call */
     assert_int_equal(run(sandbox, "see_inside()", &brief), 0);
     assert_int_equal(calls, 14);
+    assert_int_equal(run(sandbox, "for i = 1, 35000 do end see_inside()", &brief), 0);
+    assert_in_range(calls, 14 + 2 + 2 * 3, 14 + 2 + 2 * 4);
     sandbox_free(&sandbox);
 }
 
