@@ -7,9 +7,9 @@
  * since the first such look is compared with the limit. Once it has passed, an error is thrown at every instruction
  * until the outermost call has returned, so that no pcall can swallow it. Functions in C are not counted: those of
  * Lua's own that could run for long by their arguments alone (string.rep, table.move, table.sort) refuse such
- * arguments, and what remains (a pattern that explodes, many comparisons of huge strings) is the master's affair:
- * settings.lua_call is odd while a call runs, and a process that burns CPU time while it stays at one odd value is
- * killed. */
+ * arguments, and what remains (a pattern that explodes, a search of huge texts) is the master's affair:
+ * settings.lua_call is odd while a call runs and moves with each look at the clock, and a process that burns CPU time
+ * while it stays at one odd value is killed. */
 #ifndef TK_BASE_LUA_SANDBOX_H
 #define TK_BASE_LUA_SANDBOX_H
 

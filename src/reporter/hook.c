@@ -252,14 +252,18 @@ static void start_later(struct hook *hook, const char *what, const char *why)
 
 static void fail(struct hook *hook, const char *what, const char *why)
 {
-    if (hook->running && clock_boot() - hook->started >= WELL_SECONDS * CLOCK_SECOND)
-        hook->failures = 0;
     failures_set(hook, hook->failures + 1);
     if (hook->stopped)
         log_error("hook %s: %s: %s", hook->name, what, why);
     else
         start_later(hook, what, why);
     close_state(hook);
+}
+
+void hook_settle(struct hook *hook)
+{
+    if (hook->failures > 0 && hook->running && clock_boot() - hook->started >= WELL_SECONDS * CLOCK_SECOND)
+        failures_set(hook, 0);
 }
 
 void hook_call(struct hook *hook, int n)

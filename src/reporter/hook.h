@@ -90,6 +90,9 @@ void hook_miss(struct hook *hook);
 /* Whether it runs. */
 bool hook_runs(const struct hook *hook);
 
+/* Forgets its failures once it has run for a while. Call it every second. */
+void hook_settle(struct hook *hook);
+
 /* Calls the stop function; whatever happens, the hook is not started again. */
 void hook_stop(struct hook *hook);
 

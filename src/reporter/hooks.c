@@ -63,6 +63,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     struct hooks *hooks = argument;
     (void)fd, (void)what;
     for (size_t i = 0; i < hooks->n; i++) {
+        hook_settle(hooks->table[i]);
         lua_State *lua = hook_begin(hooks->table[i], HOOK_TICK);
         if (lua == NULL)
             continue;

@@ -1,155 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Hooks, as files in a folder: what they hear and may call, what is refused, how they fail and come back. What a hook
- * prints is in the log, which is a file here. */
-#include "reporter/hooks.h"
+/* Hooks, as files in a folder: what they hear and may call, and what is refused. */
+#include "hook_files.h"
 
-#include "base/clock.h"
-#include "base/log.h"
-#include "base/script.h"
-
-#include <fcntl.h>
-#include <lauxlib.h>
-#include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static char folder[] = "/tmp/tk-hooks-XXXXXX";
-static char own_folder[64], installed_folder[64], log_path[64];
-static int saved_stderr;
-static struct config config;
-static char paths[CONFIG_HOOKS_MAX][96];
-static struct shared_slot slot;
-static struct event_base *base;
-static struct hooks *hooks;
 static struct error error;
-
-/* The fixture. */
-
-static void path_of(char *path, size_t size, const char *name)
-{
-    assert_in_range(snprintf(path, size, "%s/%s", folder, name), 1, size - 1);
-}
-
-static void write_bytes(const char *name, const char *bytes, size_t size)
-{
-    char path[PATH_MAX];
-    path_of(path, sizeof path, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, size, file), size);
-    assert_int_equal(fclose(file), 0);
-}
-
-static void write_text(const char *name, const char *text)
-{
-    write_bytes(name, text, strlen(text));
-}
-
-/* Adds a hook of this text to the configuration, as own/NAME. */
-static void add_hook(const char *name, const char *text)
-{
-    char file[64];
-    snprintf(file, sizeof file, "own/%s", name);
-    write_text(file, text);
-    path_of(paths[config.n_hooks], sizeof paths[0], file);
-    config.hooks[config.n_hooks] =
-        (struct config_script){.name = paths[config.n_hooks], .path = paths[config.n_hooks], .line = 7};
-    config.n_hooks++;
-}
-
-static void begin(void)
-{
-    hooks = hooks_new(&(struct hooks_settings){.base = base, .config = &config, .slot = &slot, .webhook = "secret"});
-}
-
-static void turn(double seconds)
-{
-    const struct timeval time = {(time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
-    event_base_loopexit(base, &time);
-    event_base_dispatch(base);
-}
-
-static const char *log_text(void)
-{
-    static char text[1 << 20];
-    int fd = open(log_path, O_RDONLY);
-    const ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    return text;
-}
-
-static unsigned times_said(const char *what)
-{
-    unsigned n = 0;
-    for (const char *at = log_text(); (at = strstr(at, what)) != NULL; at++)
-        n++;
-    return n;
-}
-
-/* Says it on the real standard error. */
-#define FAIL(...)                          \
-    do {                                   \
-        dup2(saved_stderr, STDERR_FILENO); \
-        fail_msg(__VA_ARGS__);             \
-    } while (0)
-
-#define assert_said(what, n)                                                              \
-    do {                                                                                  \
-        if (times_said(what) != (n))                                                      \
-            FAIL("\"%s\" was said %u times in:\n%s", what, times_said(what), log_text()); \
-    } while (0)
-
-static int set_up(void **state)
-{
-    static char config_file[64], application[] = "tokenkeep";
-    (void)state;
-    strcpy(folder + strlen(folder) - 6, "XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    path_of(own_folder, sizeof own_folder, "own");
-    path_of(installed_folder, sizeof installed_folder, "installed");
-    path_of(log_path, sizeof log_path, "log");
-    path_of(config_file, sizeof config_file, "tokenkeepd.conf");
-    mkdir(own_folder, 0700);
-    mkdir(installed_folder, 0700);
-    script_installed_folder = installed_folder;
-    config = (struct config){.file = config_file, .slack_application = application, .slack_group_interval = 300};
-    memset(&slot, 0, sizeof slot);
-    base = event_base_new();
-    saved_stderr = dup(STDERR_FILENO);
-    int fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    dup2(fd, STDERR_FILENO);
-    close(fd);
-    log_reopen();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    char command[128];
-    (void)state;
-    hooks_free(&hooks);
-    event_base_free(base);
-    dup2(saved_stderr, STDERR_FILENO);
-    close(saved_stderr);
-    log_reopen();
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
-}
-
-static struct audit_event an_event(void)
-{
-    return (struct audit_event){.kind = EVENT_TOKEN_GET, .time = INT64_C(1795469866123456), .latency = -1};
-}
-
-/* Tests. */
 
 #define PRINT_EVENT "return {event = function(e) print('event ' .. keep.json.encode(e)) end}"
 
@@ -297,7 +150,7 @@ static void what_is_refused(void **state)
         {"error({})", "threw a table, not a text"},
         {"\x1bLua", "attempt to load a binary chunk (mode is 't')"},
         {"while true do end", "a.lua:1: took over 1000 ms of CPU time"},
-        {"local t = {} while true do t = {t} end", "not enough memory"},
+        {MEGABYTE "local t = {} while true do t[#t + 1] = m .. #t end", "not enough memory"},
         {"io.open('/etc/passwd')", "a.lua:1: attempt to index a nil value (global 'io')"},
         {"require 'nothing'", "a.lua:1: there is no nothing.lua beside the hook, beside the configuration, nor in /"},
     };
@@ -398,143 +251,6 @@ static void modules(void **state)
         1);
 }
 
-#define LISTENER_HOOK \
-    "return {event = function() print('heard') end, problem = function(p) print(p.kind, p.message, p.error) end}"
-
-static void one_fails_the_others_go_on(void **state)
-{
-    static const char *const bad[] = {
-        "error('boom')",
-        "error({})",
-        "while true do end",
-        "pcall(function() while true do end end)",
-        "local t = {} while true do t[#t + 1] = ('x'):rep(1000000) end",
-        "local function f(...) f(1, ...) end f()",
-        "keep.json.encode(print)",
-        "keep.timer(-1, print)",
-        "keep.file.open(1)",
-        "local s = ('x'):rep(1000000) while true do s = s:upper():lower() end",
-    };
-    char text[512];
-    (void)state;
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        snprintf(text, sizeof text, "return {event = function() %s end}", bad[i]);
-        char name[32];
-        snprintf(name, sizeof name, "bad%zu.lua", i);
-        add_hook(name, text);
-    }
-    add_hook("good.lua", LISTENER_HOOK);
-    begin();
-    struct audit_event event = an_event();
-    hooks_event(hooks, &event);
-    hooks_event(hooks, &event);
-    assert_said("hook good.lua: heard\n", 2);
-    assert_said("; it is started again in 1 s: ", 10);
-    assert_said("bad0.lua: failed; it is started again in 1 s: bad0.lua:1: boom | stack traceback: | [C]: in ", 1);
-    assert_in_range(times_said("100 ms of CPU time"), 3, 4); /* taking all memory may be slow as well */
-    turn(0.1);
-    assert_said("good.lua: hook.failed The hook bad", 10);
-    assert_said("bad0.lua failed; it is started again in 1 s bad0.lua:1: boom | stack traceback:", 1);
-    turn(1.1);
-    assert_said("runs again, and has missed 1 events\n", 10);
-    assert_int_equal(slot.lua_call % 2, 0);
-    assert_int_equal(slot.hook_running, 0);
-    assert_int_equal(slot.hook_failures[0], 1);
-    assert_int_equal(slot.hook_failures[10], 0);
-    hooks_event(hooks, &event);
-    assert_said("; it is started again in 2 s: ", 10);
-    hooks_free(&hooks);
-    assert_int_equal(slot.hook_failures[0], 0);
-}
-
-static void memory_ends(void **state)
-{
-    (void)state;
-    add_hook("a.lua", "local t = {} for i = 1, 60 do t[i] = ('x'):rep(1000000) end "
-                      "return {event = function() while true do t[#t + 1] = ('x'):rep(1000000) end end}");
-    begin();
-    struct audit_event event = an_event();
-    hooks_event(hooks, &event);
-    assert_said("hook a.lua: failed; it is started again in 1 s: not enough memory\n", 1);
-}
-
-static void starting_fails(void **state)
-{
-    (void)state;
-    add_hook("a.lua",
-             "return {start = function() error('which file?', 0) end, stop = function() print('not this') end}");
-    add_hook("b.lua", "x = =");
-    add_hook("c.lua",
-             "return {start = function() local x = 0 for i = 1, 3e6 do x = x + i end print('slow start') end}");
-    begin();
-    assert_said("hook a.lua: does not start; it is started again in 1 s: which file? | stack traceback", 1);
-    assert_said("hook b.lua: does not load; it is started again in 1 s: b.lua:1: unexpected symbol", 1);
-    assert_said("slow start", 1);
-    write_text("own/b.lua", "return {start = function() print('mended') end}");
-    turn(1.3);
-    assert_said("hook a.lua: does not start; it is started again in 2 s: which file?", 1);
-    assert_said("hook b.lua: mended\n", 1);
-    assert_said("hook b.lua: runs again, and has missed no event\n", 1);
-    assert_int_equal(slot.hook_failures[0], 2);
-    struct audit_event event = an_event();
-    hooks_event(hooks, &event);
-    hooks_free(&hooks);
-    assert_said("hook a.lua: does not run, and has missed 1 events\n", 1);
-    assert_said("not this", 0);
-}
-
-static void the_wait_has_an_end(void **state)
-{
-    (void)state;
-    add_hook("a.lua", "return {event = error}");
-    slot.hook_failures[0] = 8;
-    begin();
-    struct audit_event event = an_event();
-    hooks_event(hooks, &event);
-    assert_said("hook a.lua: failed; it is started again in 256 s: ", 1);
-    hooks_free(&hooks);
-    static const uint32_t many[] = {9, 999, 5000, UINT32_MAX - 1, UINT32_MAX};
-    for (size_t i = 0; i < sizeof many / sizeof *many; i++) {
-        slot.hook_failures[0] = many[i];
-        begin();
-        hooks_event(hooks, &event);
-        assert_said("hook a.lua: failed; it is started again in 300 s: ", i + 1);
-        hooks_free(&hooks);
-    }
-}
-
-/* A reporter was killed in a call of the second hook. */
-static void a_reporter_died(void **state)
-{
-    (void)state;
-    add_hook("a.lua", LISTENER_HOOK);
-    add_hook("b.lua", "return {start = function() print('started') end}");
-    slot.hook_running = 2;
-    slot.hook_failures[0] = 5;
-    slot.lua_call = 17;
-    begin();
-    assert_said("hook b.lua: did not come back from a call; it is started again in 1 s: the reporter before", 1);
-    assert_said("hook b.lua: started", 0);
-    assert_int_equal(slot.hook_running, 0);
-    assert_int_equal(slot.hook_failures[1], 1);
-    assert_int_equal(slot.hook_failures[0], 5);
-    struct audit_event event = an_event();
-    hooks_event(hooks, &event);
-    assert_said("hook a.lua: heard\n", 1);
-    turn(1.1);
-    assert_said("a.lua: hook.failed The hook b.lua did not come back", 1);
-    assert_said("hook b.lua: started", 1);
-    assert_said("hook b.lua: runs again, and has missed 1 events\n", 0); /* it has no function for them */
-    /* And once more. */
-    hooks_free(&hooks);
-    slot.hook_running = 2;
-    slot.hook_failures[1] = 1;
-    begin();
-    assert_said("hook b.lua: did not come back from a call; it is started again in 2 s: the reporter before", 1);
-    assert_int_equal(slot.hook_failures[1], 2);
-    slot.hook_running = 77; /* whatever stands there */
-}
-
 static void timers(void **state)
 {
     (void)state;
@@ -562,19 +278,6 @@ static void timers(void **state)
     assert_said("not this", 0);
     turn(1.2); /* the 996 are gone with their state */
     assert_said("hook a.lua: first\n", 2);
-}
-
-/* A timer that was set before its hook failed does not come to the hook that runs again. */
-static void timers_die_with_their_state(void **state)
-{
-    (void)state;
-    add_hook("a.lua",
-             "keep.timer(1.2, function() print('ghost') end) keep.timer(0, function() error('x') end) return {}");
-    begin();
-    turn(1.1);
-    write_text("own/a.lua", "return {}");
-    turn(0.5);
-    assert_said("ghost", 0);
 }
 
 static void problems_of_hooks(void **state)
@@ -660,41 +363,13 @@ static void stopping(void **state)
     hooks_free(&hooks);
 }
 
-/* Hooks that make garbage: the memory of one and the same state stays as it is. */
-static void memory_stays(void **state)
-{
-    (void)state;
-    add_hook("a.lua", "return {event = function(e) e.x = {e, keep.json.encode(e)} local s = ('x'):rep(5000) .. e.time "
-                      "kept = s end}");
-    begin();
-    struct audit_event event = an_event();
-    for (int i = 0; i < 20000; i++)
-        hooks_event(hooks, &event);
-    assert_said("failed", 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-        TEST(what_events_are),
-        TEST(what_times_are),
-        TEST(what_problems_are),
-        TEST(what_settings_are),
-        TEST(what_is_refused),
-        TEST(other_files),
-        TEST(modules),
-        TEST(one_fails_the_others_go_on),
-        TEST(memory_ends),
-        TEST(starting_fails),
-        TEST(the_wait_has_an_end),
-        TEST(a_reporter_died),
-        TEST(timers),
-        TEST(timers_die_with_their_state),
-        TEST(problems_of_hooks),
-        TEST(problems_without_end),
-        TEST(stopping),
-        TEST(memory_stays),
+        TEST(what_events_are),   TEST(what_times_are),       TEST(what_problems_are), TEST(what_settings_are),
+        TEST(what_is_refused),   TEST(other_files),          TEST(modules),           TEST(timers),
+        TEST(problems_of_hooks), TEST(problems_without_end), TEST(stopping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
