@@ -60,10 +60,12 @@ struct shared {
     int64_t started;   /* boot-time clock, ns */
     _Atomic uint64_t generation_all;
     _Atomic uint64_t generations[SHARED_GENERATIONS];
-    _Atomic uint32_t slots_used;     /* no slot from this one on was ever used: scans end here */
-    _Atomic uint32_t reports_reader; /* one more than the slot of the reporter that reads, 0: none does */
-    _Atomic bool audit_ready;        /* the audit log takes records; the reporter says so when it is required */
-    _Atomic uint64_t reports_lost;   /* records sent that no reporter has handed on */
+    _Atomic uint32_t slots_used;           /* no slot from this one on was ever used: scans end here */
+    _Atomic uint32_t reports_reader;       /* one more than the slot of the reporter that reads, 0: none does */
+    _Atomic bool audit_ready;              /* the audit log takes records; the reporter says so when it is required */
+    _Atomic uint64_t reports_lost;         /* records sent that no reporter has handed on */
+    _Atomic uint64_t reports_lost_told;    /* of these: those that the log has told of, see losses.h */
+    _Atomic uint64_t reports_dropped_told; /* the same, of all that was dropped */
     struct shared_sender senders[SHARED_SENDERS];
     struct shared_slot slots[SHARED_SLOTS];
 };
