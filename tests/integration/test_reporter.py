@@ -3,6 +3,7 @@
 replaced, and that clients notice nothing of all that."""
 import base64
 import os
+import pwd
 import re
 import signal
 import threading
@@ -10,8 +11,8 @@ import time
 
 import pytest
 
-from client import Client, Closed
-from daemon import process_field
+from client import Closed
+from daemon import process_field, run
 from hooks import hook_file, json_lines, recorder
 from tokens import data, key_of, secret_of, to_json, token
 from waiting import SLOWNESS, until
@@ -422,3 +423,179 @@ def test_sigusr1_opens_files_anew(start_daemon, start_redis):
     assert daemon.ask("STORE " + to_json(data(second))).last == "OK"
     until(lambda: audit_keys(daemon) == {key_of(second)}, 10, "the record in the new file")
     assert daemon.reporter() == pid
+
+
+# What the master tells, and what it watches
+
+def recorded(path, what, **fields):
+    """The values of this kind that a recorder has noted."""
+    values = [record["value"] for record in json_lines(path) if record["what"] == what]
+    return [value for value in values if all(value.get(name) == wanted for name, wanted in fields.items())]
+
+
+def test_crashes_are_told(start_daemon, start_redis, folder):
+    hook, settings, into = recorder(folder)
+    daemon = start_daemon(start_redis(), hooks={hook: settings})
+    until(lambda: recorded(into, "event", event="server.start", count=2, result="ok"), 10, "the start")
+    daemon.steady = None
+    victim = next(pid for pid in daemon.workers() if process_field(pid, "Name") == "tk-worker-2")
+    os.kill(victim, signal.SIGKILL)
+    event, = until(lambda: recorded(into, "event", event="worker.crash"), 10, "the event")
+    assert (event["worker"], event["result"], event["reason"]) == (2, "error", "was killed by signal 9 (Killed)")
+    problem, = until(lambda: recorded(into, "problem", kind="worker.crash"), 10, "the problem")
+    assert (problem["process"], problem["message"]) == ("worker 2", "worker 2 was killed by signal 9 (Killed)")
+    assert "phase" not in problem
+    pid = daemon.reporter()
+    os.kill(pid, signal.SIGKILL)
+    problem, = until(lambda: recorded(into, "problem", kind="reporter.crash"), 10, "the next problem")
+    assert (problem["process"], problem["message"]) == ("reporter", "reporter was killed by signal 9 (Killed)")
+    stop(daemon)
+    assert len(recorded(into, "event", event="server.stop", count=2)) == 1
+    assert not recorded(into, "event", event="server.crash")
+    assert [record["what"] for record in json_lines(into)][-1] == "stop"
+
+
+HANGS = """
+return { event = function(event)
+    if event.username == "hang" then (("a"):rep(60)):find((".-"):rep(30) .. "b") end
+end }
+"""
+
+
+def test_a_hook_that_hangs_in_c(start_daemon, start_redis, folder):
+    """The master ends the reporter; workers and clients notice nothing, the other hooks go on, and the loss is told."""
+    hook, settings, into = recorder(folder)
+    daemon = start_daemon(start_redis(), audit={},
+                          hooks={"audit.lua": {}, hook: settings, hook_file(folder, "hangs.lua", HANGS): {}})
+    pid = daemon.reporter()
+    with Load(daemon) as load:
+        load.wait_for(100)
+        assert daemon.ask("STORE " + to_json(data(username="hang"))).last == "OK"
+        successor = other_reporter(daemon, pid)
+        load.wait_for(100)
+        time.sleep(1.5)
+        load.wait_for(100)
+    assert f"reporter (pid {pid}) has spent 250 ms of CPU time in one Lua call and is killed" in daemon.stderr()
+    assert "hook hangs.lua: did not come back from a call" in daemon.stderr()
+    assert daemon.reporter() == successor
+    problem, = recorded(into, "problem", kind="reporter.crash")
+    assert problem["message"] == "reporter has spent 250 ms of CPU time in one Lua call and was killed"
+    stop(daemon)
+    missing = load.stored - audit_keys(daemon)
+    assert len(missing) < told_lost(daemon) <= len(missing) + DATAGRAM_RECORDS
+    lost = [int(problem["message"].split()[0]) for problem in recorded(into, "problem", kind="events.lost")]
+    assert sum(lost) == told_lost(daemon)
+
+
+def test_a_busy_hook_is_let_be(start_daemon, start_redis, folder):
+    """Long work in Lua is the hook host's affair, also when it begins."""
+    slow = """
+        return { start = function() local n = os.clock() + 0.6; while os.clock() < n do end end }
+    """
+    daemon = start_daemon(start_redis(), audit={}, hooks={"audit.lua": {}, hook_file(folder, "slow.lua", slow): {}})
+    pid = daemon.reporter()
+    time.sleep(1.5)
+    assert daemon.reporter() == pid and "is killed" not in daemon.stderr()
+
+
+# Who it is
+
+@as_root
+def test_it_becomes_the_configured_user(start_daemon, start_redis, folder):
+    """It opens the webhook as root, and has no way back."""
+    nobody = pwd.getpwnam("nobody")
+    webhook = os.path.join(folder, "webhook")
+    with open(os.open(webhook, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        file.write("https://127.0.0.1:9/secret\n")
+    os.chmod(folder, 0o755)
+    os.mkdir(os.path.join(folder, "log"))
+    os.chown(os.path.join(folder, "log"), nobody.pw_uid, nobody.pw_gid)
+    path = os.path.join(folder, "log", "audit.log")
+    hooks = {os.path.abspath(hook_file(folder, "nothing.lua", "return {}")): {}, "audit.lua": {}, "slack.lua": {}}
+    daemon = start_daemon(start_redis().tcp_url, user="nobody", audit={"file": path}, slack={"webhook-file": webhook}, hooks=hooks)
+    pid = daemon.reporter()
+    until(lambda: process_field(pid, "Uid").split() == [str(nobody.pw_uid)] * 4, 10, "the change of user")
+    until(lambda: json_lines(path), 10, "the first record")
+    assert process_field(pid, "Gid").split() == [str(nobody.pw_gid)] * 4
+    assert set(process_field(pid, "Groups").split()) <= {str(group) for group in os.getgrouplist("nobody", nobody.pw_gid)}
+    assert int(process_field(pid, "CapEff"), 16) == 0 and process_field(pid, "NoNewPrivs") == "1"
+    assert os.stat(f"/proc/{pid}/environ").st_uid == 0, "it can be dumped and traced"
+    assert os.stat(path).st_uid == nobody.pw_uid
+    with open(f"/proc/{pid}/limits") as file:
+        assert re.search(r"Max core file size\s+0\s+0", file.read())
+    daemon.stop()
+    assert "secret" not in daemon.stderr()
+
+
+# What stops a start, and a reload
+
+BAD_HOOKS = [
+    ("syntax.lua", "return {\n  event = function( end,\n}", r"syntax\.lua:2:"),
+    ("throws.lua", "local x = 1\nerror('on purpose')", r"throws\.lua:2: on purpose"),
+    ("nothing.lua", "local x = 1", r"nothing\.lua.*table"),
+    ("unknown.lua", "return { events = function() end }", r"unknown\.lua.*events"),
+    ("loops.lua", "while true do end", r"loops\.lua"),
+]
+
+
+def refused(daemon):
+    """What --check and a start say, which must both fail."""
+    checked = run("--config", daemon.config_file, "--check")
+    started = run("--config", daemon.config_file)
+    assert checked.returncode == started.returncode == 78, (checked, started)
+    return checked.stderr, started.stderr
+
+
+@pytest.mark.parametrize("name, text, complaint", BAD_HOOKS)
+def test_a_bad_hook_is_refused(start_daemon, start_redis, folder, name, text, complaint):
+    daemon = start_daemon(start_redis(), audit={})
+    pids = [daemon.reporter(), *daemon.workers()]
+    daemon.hooks[hook_file(folder, name, text)] = {}
+    daemon.write_config()
+    assert re.search("error check.*" + complaint, daemon.reload_refused())
+    assert [daemon.reporter(), *daemon.workers()] == pids
+    assert run("--config", daemon.config_file, "--check").returncode == 78
+    daemon.stop()
+    for said in refused(daemon):
+        assert re.search("error check.*" + complaint, said), said
+
+
+BAD_WEBHOOKS = [
+    (None, 0o600, "webhook"),
+    ("", 0o600, "first line"),
+    ("https://hooks.example/secret", 0o644, "others can"),
+    ("http://hooks.example/secret", 0o600, "Slack webhook"),
+    ("ftp://127.0.0.1/secret", 0o600, "Slack webhook"),
+    ("https://user:secret@hooks.example/", 0o600, "Slack webhook"),
+    ("https://hooks.example/" + "secret" * 1000, 0o600, "at most"),
+]
+
+
+@pytest.mark.parametrize("address, mode, complaint", BAD_WEBHOOKS)
+def test_a_bad_webhook_is_refused(start_daemon, start_redis, folder, address, mode, complaint):
+    """With a word why, and not a word of the address."""
+    daemon = start_daemon(start_redis(), audit={})
+    webhook = os.path.join(folder, "hook-address")
+    if address is not None:
+        with open(os.open(webhook, os.O_WRONLY | os.O_CREAT), "w") as file:
+            file.write(address + "\n")
+        os.chmod(webhook, mode)
+    daemon.slack = {"webhook-file": webhook}
+    daemon.hooks["slack.lua"] = {}
+    daemon.write_config()
+    said = daemon.reload_refused()
+    daemon.stop()
+    for text in (said, *refused(daemon)):
+        assert re.search(f"error check.*{re.escape(webhook)}.*", text) and complaint in text, text
+        assert "secret" not in text and "hooks.example" not in text
+
+
+def test_a_check_disturbs_nobody(start_daemon, start_redis, folder):
+    """It loads the hooks and calls none of their functions, so nothing is written or posted."""
+    hook, settings, into = recorder(folder)
+    daemon = start_daemon(start_redis(), hooks={hook: settings})
+    before = until(lambda: json_lines(into), 10, "the first records")
+    done = run("--config", daemon.config_file, "--check")
+    assert done.returncode == 0 and "configuration ok" in done.stdout, done
+    assert [record["what"] for record in json_lines(into)].count("start") == 1
+    assert before == json_lines(into)[:len(before)]
