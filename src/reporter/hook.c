@@ -19,6 +19,7 @@
 
 enum {
     WAIT_MAX = 300,      /* seconds before a hook that failed is started again */
+    WAIT_DOUBLINGS = 9,  /* of one second that stay below */
     WELL_SECONDS = 60,   /* that it must have run for the wait to be a second again */
     FAILURES_MAX = 1000, /* that are counted */
 };
@@ -197,7 +198,6 @@ int hook_load(struct hook *hook, struct error *error)
         .lua_call = hook->settings->slot == NULL ? NULL : &hook->settings->slot->lua_call,
         .owner = hook,
     };
-    hook->life++;
     hook->sandbox = sandbox_new(&settings, error);
     if (hook->sandbox == NULL)
         return -1;
@@ -210,7 +210,7 @@ int hook_load(struct hook *hook, struct error *error)
 static void close_state(struct hook *hook)
 {
     hook->running = false;
-    hook->life++;
+    hook->life++; /* before the state closes: what it collects must not let go of callbacks any more */
     sandbox_free(&hook->sandbox);
 }
 
@@ -228,7 +228,7 @@ static void failures_set(struct hook *hook, uint32_t failures)
 static unsigned wait_seconds(const struct hook *hook)
 {
     const uint32_t doublings = hook->failures - 1;
-    return doublings < 9 && 1u << doublings < WAIT_MAX ? 1u << doublings : WAIT_MAX;
+    return doublings < WAIT_DOUBLINGS ? 1u << doublings : WAIT_MAX;
 }
 
 static void start_later(struct hook *hook, const char *what, const char *why)
