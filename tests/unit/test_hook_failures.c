@@ -43,7 +43,9 @@ static void one_fails_the_others_go_on(void **state)
     assert_said("hook good.lua: heard\n", 2);
     assert_said("; it is started again in 1 s: ", 10);
     assert_said("bad0.lua: failed; it is started again in 1 s: bad0.lua:1: boom | stack traceback: | [C]: in ", 1);
-    assert_in_range(times_said("100 ms of CPU time"), 3, 4); /* taking all memory may be slow as well */
+    assert_said("bad2.lua:1: took over 100 ms of CPU time", 1);
+    assert_said("bad3.lua:1: took over 100 ms of CPU time", 1);
+    assert_in_range(times_said("took over 100 ms"), 3, 10); /* on a slow machine others take long as well */
     turn(0.1);
     assert_said("good.lua: hook.failed The hook bad", 10);
     assert_said("bad0.lua failed; it is started again in 1 s bad0.lua:1: boom | stack traceback:", 1);
