@@ -25,7 +25,7 @@ end
 
 -- Closes the gap, when there is one, with a line that says how many records are missing.
 local function close_gap()
-    if gap and not file:failure() and append(gap) then
+    if gap and append(gap) then
         keep.log("error", gap.count .. " records are missing from the audit log, the last of " .. gap.time)
         gap = nil
     end

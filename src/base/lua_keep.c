@@ -21,21 +21,6 @@ double lua_keep_now(void)
     return (double)now.tv_sec + (double)(now.tv_nsec / 1000) / 1e6;
 }
 
-/* Copies text for the log, which ends at a NUL and takes everything beyond ASCII as it comes: what is no UTF-8, and the
- * control characters U+0080 to U+009F, become '?' here. */
-static void clean(char *to, const char *from, size_t size)
-{
-    const bool valid = utf8_valid(from, size, NULL);
-    for (size_t i = 0; i < size; i++) {
-        const unsigned char c = (unsigned char)from[i];
-        const bool high_control = c == 0xc2 && i + 1 < size && (unsigned char)from[i + 1] < 0xa0;
-        to[i] = c == '\0' || (!valid && c >= 0x80) || high_control ? '?' : (char)c;
-        if (valid && high_control)
-            to[++i] = '?';
-    }
-    to[size] = '\0';
-}
-
 static bool is_left_out(struct lua_keep *keep)
 {
     const int64_t second = clock_boot() / CLOCK_SECOND;
@@ -44,15 +29,6 @@ static bool is_left_out(struct lua_keep *keep)
         keep->lines = 0;
     }
     return keep->lines++ >= LUA_KEEP_LINES_MAX;
-}
-
-/* Where a text may be cut so that no character is torn. */
-static size_t cut(const char *text, size_t size)
-{
-    size_t end = size < TEXT_SIZE - 1 ? size : TEXT_SIZE - 1;
-    while (end < size && end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80)
-        end--;
-    return end;
 }
 
 typedef void log_function(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -72,7 +48,10 @@ static void write_line(struct lua_keep *keep, enum log_level level, const char *
         keep->left_out++;
         return;
     }
-    clean(line, text, cut(text, size));
+    size = utf8_cut(text, size, sizeof line - 1);
+    memcpy(line, text, size);
+    utf8_make_text(line, size);
+    line[size] = '\0';
     if (keep->left_out > 0)
         write[level]("%s: (%lu lines before this one were left out) %s", keep->who, keep->left_out, line);
     else

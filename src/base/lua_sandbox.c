@@ -87,6 +87,16 @@ static int64_t cpu_time(void)
     return (int64_t)now.tv_sec * CLOCK_SECOND + now.tv_nsec;
 }
 
+/* Moves settings.lua_call: to the next odd value, or the next even one. */
+static void calls_move(const struct sandbox *sandbox, bool odd)
+{
+    _Atomic uint64_t *calls = sandbox->settings.lua_call;
+    if (calls == NULL)
+        return;
+    const uint64_t now = atomic_load_explicit(calls, memory_order_relaxed);
+    atomic_store_explicit(calls, now + 1 + (now % 2 == odd), memory_order_relaxed);
+}
+
 static bool time_is_up(struct sandbox *sandbox)
 {
     const int64_t now = cpu_time();
@@ -94,6 +104,7 @@ static bool time_is_up(struct sandbox *sandbox)
         sandbox->noted = true;
         sandbox->began = now;
     }
+    calls_move(sandbox, !sandbox->limits.unwatched);
     return now - sandbox->began > sandbox->limits.cpu;
 }
 
@@ -225,16 +236,6 @@ static void failure_complete(struct sandbox *sandbox, int status)
 }
 
 /* Calls. */
-
-/* Moves settings.lua_call on to an odd or an even number. A process that died in a call has left it odd. */
-static void calls_move(struct sandbox *sandbox, bool odd)
-{
-    _Atomic uint64_t *calls = sandbox->settings.lua_call;
-    if (calls == NULL)
-        return;
-    const uint64_t next = atomic_load_explicit(calls, memory_order_relaxed) + 1;
-    atomic_store_explicit(calls, odd ? next | 1 : next & ~UINT64_C(1), memory_order_relaxed);
-}
 
 static void enter(struct sandbox *sandbox, const struct sandbox_limits *limits)
 {

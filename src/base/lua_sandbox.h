@@ -7,9 +7,9 @@
  * once, the CPU time since the first such look is compared with the limit. Once it has passed, an error is thrown at
  * every instruction until the outermost call has returned, so that no pcall can swallow it. Functions in C are not
  * counted: those of Lua's own that could run for long by their arguments alone (string.rep, table.move, table.sort)
- * refuse such arguments, and what remains (a pattern that explodes, many comparisons of huge strings) is the master's
- * affair: settings.lua_call is odd while a call runs, and a process that burns CPU time while it stays at one odd value
- * is killed. */
+ * refuse such arguments, and what remains (a pattern that explodes, a search of huge texts) is the master's affair:
+ * settings.lua_call is odd while a call runs and moves with each look at the clock, and a process that burns CPU time
+ * while it stays at one odd value is killed. */
 #ifndef TK_BASE_LUA_SANDBOX_H
 #define TK_BASE_LUA_SANDBOX_H
 
@@ -26,7 +26,7 @@ struct sandbox;
 struct sandbox_settings {
     size_t memory_max;          /* bytes; counted in calls alone: what the owner puts on the stack is its own affair */
     bool os;                    /* with os.clock, os.date, os.difftime and os.time */
-    _Atomic uint64_t *lua_call; /* moves to odd with each call and to even with each return; NULL: none */
+    _Atomic uint64_t *lua_call; /* odd in a call; moves with its begin, its end and each look; NULL: none */
     void *owner;                /* what sandbox_owner returns */
 };
 

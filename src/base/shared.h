@@ -16,6 +16,7 @@ enum {
     SHARED_SLOTS = 514, /* children, and those of earlier configurations that still finish what they hold */
     SHARED_SENDERS = SHARED_SLOTS + 1, /* who tells the reporter of events: each slot's child, and the master */
     SHARED_SENDER_MASTER = SHARED_SLOTS,
+    SHARED_HOOKS = 16,          /* of one reporter */
     SHARED_LISTENERS = 64,      /* listeners, and those of earlier configurations */
     SHARED_GENERATIONS = 65536, /* a power of two */
     SHARED_SEED_SIZE = 16,
@@ -35,7 +36,10 @@ struct shared_slot {
     _Atomic uint32_t connections[SHARED_LISTENERS]; /* the same by listener */
     _Atomic uint64_t cache_entries;
     _Atomic uint64_t cache_bytes;
-    _Atomic uint64_t lua_call;         /* odd while a Lua function runs, one more with each call and each return */
+    _Atomic uint64_t lua_call;     /* odd while Lua runs; moves whenever that begins, ends, or looks at the clock */
+    _Atomic uint32_t hook_running; /* a reporter's: one more than the number of the hook whose function runs */
+    _Atomic uint32_t
+        hook_failures[SHARED_HOOKS];   /* a reporter's: of each hook, in a row; its successor goes on there */
     _Atomic uint64_t metrics[METRICS]; /* see metrics.h; never reset, so sums over all slots only grow */
 };
 
@@ -56,10 +60,12 @@ struct shared {
     int64_t started;   /* boot-time clock, ns */
     _Atomic uint64_t generation_all;
     _Atomic uint64_t generations[SHARED_GENERATIONS];
-    _Atomic uint32_t slots_used;     /* no slot from this one on was ever used: scans end here */
-    _Atomic uint32_t reports_reader; /* one more than the slot of the reporter that reads, 0: none does */
-    _Atomic bool audit_ready;        /* the audit log takes records; the reporter says so when it is required */
-    _Atomic uint64_t reports_lost;   /* records sent that no reporter has handed on */
+    _Atomic uint32_t slots_used;           /* no slot from this one on was ever used: scans end here */
+    _Atomic uint32_t reports_reader;       /* one more than the slot of the reporter that reads, 0: none does */
+    _Atomic bool audit_ready;              /* the audit log takes records; the reporter says so when it is required */
+    _Atomic uint64_t reports_lost;         /* records sent that no reporter has handed on */
+    _Atomic uint64_t reports_lost_told;    /* of these: those that the log has told of, see losses.h */
+    _Atomic uint64_t reports_dropped_told; /* the same, of all that was dropped */
     struct shared_sender senders[SHARED_SENDERS];
     struct shared_slot slots[SHARED_SLOTS];
 };

@@ -8,6 +8,7 @@
 #include "master/child.h"
 #include "master/listener.h"
 #include "master/private_redis.h"
+#include "reporter/reporter.h"
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -38,6 +39,18 @@ int check_as_worker(const struct config *config, bool redis)
     const double redis_time = config->redis.connect_timeout + config->redis.command_timeout;
     const int64_t patience = 10 * CLOCK_SECOND + (redis ? 2 * clock_from_seconds(redis_time) : 0);
     return child_run("check", redis ? with_redis : without_redis, config, patience, EXIT_STATUS_FAILURE);
+}
+
+static int reporter(const void *config)
+{
+    return reporter_check(config);
+}
+
+int check_as_reporter(const struct config *config)
+{
+    if (config->n_hooks == 0)
+        return EXIT_STATUS_OK;
+    return child_run("check", reporter, config, (int64_t)(10 + config->n_hooks) * CLOCK_SECOND, EXIT_STATUS_FAILURE);
 }
 
 /* An address in use is no error: it may well be our own that is running. */
@@ -93,10 +106,13 @@ static int check_all(const struct master_options *options, const struct config *
         log_info("the folder %s is made on the first start", options->state_directory);
     const int redis_folder = check_private_redis(config);
     const int listeners = check_listeners(config, !first_start);
+    const int hooks = check_as_reporter(config);
     const int worker = check_keyring_and_redis(options, config);
-    if (redis_folder != EXIT_STATUS_OK)
-        return redis_folder;
-    return listeners != EXIT_STATUS_OK ? listeners : worker;
+    const int statuses[] = {redis_folder, listeners, hooks, worker};
+    int status = EXIT_STATUS_OK;
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses && status == EXIT_STATUS_OK; i++)
+        status = statuses[i];
+    return status;
 }
 
 int master_check(const struct master_options *options)

@@ -18,4 +18,8 @@ struct config *check_config(const struct master_options *options, bool warn, str
  * answer. */
 int check_as_worker(const struct config *config, bool redis) __attribute__((warn_unused_result));
 
+/* The same of what the reporter opens: the Slack webhook and the scripts of all hooks. With no hooks there is no
+ * reporter, and nothing to open. */
+int check_as_reporter(const struct config *config) __attribute__((warn_unused_result));
+
 #endif

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "master/child.h"
 #include "master/lua_watch.h"
+#include "reporter/reporter.h"
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -54,6 +55,7 @@ struct children {
     struct child table[SHARED_SLOTS]; /* the index is the shared slot */
 };
 
+static const char stuck_in_lua[] = "has spent 250 ms of CPU time in one Lua call";
 static const int64_t stuck_after = 10 * CLOCK_SECOND;
 static const int64_t master_was_stopped = 2 * CLOCK_SECOND;
 static const int64_t drain_grace = 5 * CLOCK_SECOND;
@@ -114,6 +116,19 @@ static int worker_run(const struct children *children, size_t slot)
     });
 }
 
+/* It keeps neither a listener nor the sending end. */
+static int reporter_run(const struct children *children, size_t slot)
+{
+    const int fd = channel_receiving(children->channel);
+    child_keep_descriptors((int[]){log_descriptor(), fd}, 2);
+    return reporter_main(&(struct reporter_setup){
+        .config = children->config,
+        .shared = children->shared,
+        .slot = (unsigned)slot,
+        .fd = fd,
+    });
+}
+
 /* What ps and top call the process is "tk-worker-3" or "tk-reporter": short enough for the kernel's 15 bytes. */
 static void child_become(const struct children *children, size_t slot) __attribute__((noreturn));
 static void child_become(const struct children *children, size_t slot)
@@ -124,7 +139,7 @@ static void child_become(const struct children *children, size_t slot)
     if (child->role == CHILD_WORKER)
         *strchr(title, ' ') = '-';
     prctl(PR_SET_NAME, title);
-    exit(worker_run(children, slot));
+    exit(child->role == CHILD_WORKER ? worker_run(children, slot) : reporter_run(children, slot));
 }
 
 /* ---- starting and ending ---- */
@@ -170,6 +185,22 @@ static void slot_clear(struct children *children, size_t slot)
         atomic_store(&shared->audit_ready, false);
 }
 
+static void crash_tell(const struct children *children, const struct child *child, const char *how)
+{
+    char text[CHILD_TEXT_SIZE];
+    if (child->killed != NULL)
+        snprintf(text, sizeof text, "%s and was killed", child->killed);
+    channel_tell_crash(children->channel, child->number, child->name, child->killed != NULL ? text : how);
+}
+
+/* A successor starts the hook that its predecessor ended in with care; but one that was killed from outside was in a
+ * hook by chance. */
+static void suspect_clear(struct shared_slot *slot, const struct child *child, int status)
+{
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && child->killed != stuck_in_lua)
+        atomic_store(&slot->hook_running, 0);
+}
+
 static void child_ended(struct children *children, size_t slot, int status)
 {
     char text[CHILD_TEXT_SIZE];
@@ -178,10 +209,12 @@ static void child_ended(struct children *children, size_t slot, int status)
     const bool wanted = child->state == STATE_SERVING;
     const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_STATUS_OK;
     slot_clear(children, slot);
+    suspect_clear(&children->shared->slots[slot], child, status);
     child_describe_end(status, text);
     child->state = STATE_FREE;
     if (wanted) {
         child_postpone(child, now, lived);
+        crash_tell(children, child, text);
         log_warning("%s (pid %d) %s after %.1f s, starts again in %.1f s", child->name, (int)child->pid, text,
                     seconds(lived), seconds(child->delay));
     } else if (!clean) {
@@ -287,7 +320,7 @@ void children_replace(struct children *children, const struct config *config, co
     children->config = config;
     children->listeners = listeners;
     children->channel = channel;
-    for (unsigned number = 1; number <= config->workers; number++) {
+    for (unsigned number = channel != NULL ? 0 : 1; number <= config->workers; number++) {
         const size_t slot = child_add(children, number);
         if (slot == SHARED_SLOTS)
             break;
@@ -319,7 +352,7 @@ static void child_watch(struct child *child, const struct shared_slot *slot, int
     if (now - child->ticked_at >= stuck_after)
         child_kill(child, "has not ticked for 10 s");
     else if (child->role == CHILD_REPORTER && lua_watch_look(&child->lua, slot, child->pid))
-        child_kill(child, "has spent 250 ms of CPU time in one Lua call");
+        child_kill(child, stuck_in_lua);
     else if (child->state == STATE_DRAINING && child->kill_at <= now)
         child_kill(child, "did not finish in time");
 }
@@ -363,6 +396,13 @@ int64_t children_turn(struct children *children, int64_t now)
             next = due;
     }
     return next;
+}
+
+void children_reopen(struct children *children)
+{
+    for (size_t i = 0; i < SHARED_SLOTS; i++)
+        if (children->table[i].role == CHILD_REPORTER && has_process(&children->table[i]))
+            kill(children->table[i].pid, SIGUSR1);
 }
 
 /* ---- stopping them ---- */

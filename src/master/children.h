@@ -32,6 +32,9 @@ bool children_ended(struct children *children, pid_t pid, int status);
  * (clock_boot()) the next turn is due, INT64_MAX: no wish. */
 int64_t children_turn(struct children *children, int64_t now);
 
+/* Has the reporter open its files anew. */
+void children_reopen(struct children *children);
+
 /* Tells all workers to stop: none is restarted from here on, and who is left at `deadline` is killed. A reporter goes
  * on to hear of what they finish. */
 void children_stop_workers(struct children *children, int64_t deadline);

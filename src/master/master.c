@@ -6,6 +6,7 @@
 #include "base/config.h"
 #include "base/exit_status.h"
 #include "base/log.h"
+#include "base/losses.h"
 #include "base/shared.h"
 #include "master/channel.h"
 #include "master/check.h"
@@ -129,14 +130,14 @@ static bool reporter_wanted(const struct config *config)
 static int channel_prepare(struct master *master, const struct config *config, struct error *error)
 {
     if (reporter_wanted(config) && master->channel == NULL)
-        master->channel = channel_new(error);
+        master->channel = channel_new(master->shared, error);
     return reporter_wanted(config) && master->channel == NULL ? -1 : 0;
 }
 
-static void children_start(struct master *master)
+/* NULL when nobody listens. */
+static struct channel *channel_used(const struct master *master)
 {
-    children_replace(master->children, master->config, &master->listeners,
-                     reporter_wanted(master->config) ? master->channel : NULL);
+    return reporter_wanted(master->config) ? master->channel : NULL;
 }
 
 static int start_state(struct master *master)
@@ -155,7 +156,8 @@ static int start_state(struct master *master)
         return fail(EXIT_STATUS_CONFIG, &error);
     if (channel_prepare(master, config, &error) != 0)
         return fail(EXIT_STATUS_FAILURE, &error);
-    return check_as_worker(config, false);
+    const int reporter = check_as_reporter(config);
+    return reporter != EXIT_STATUS_OK ? reporter : check_as_worker(config, false);
 }
 
 static int start_listeners(struct master *master)
@@ -191,7 +193,8 @@ static int start(struct master *master)
         return status;
     if (master->redis != NULL)
         private_redis_start(master->redis);
-    children_start(master);
+    children_replace(master->children, master->config, &master->listeners, channel_used(master));
+    channel_tell_server(channel_used(master), EVENT_SERVER_START, master->config->workers);
     log_serving(master, "serving");
     return 0;
 }
@@ -205,7 +208,7 @@ static int reload_possible(const struct master *master, const struct config *con
         master->redis != NULL ? private_redis_same(master->redis, config) : config->redis.kind != CONFIG_REDIS_PRIVATE;
     if (!same)
         return error_set(error, "the private Redis, its folder and its user change by a restart alone");
-    if (check_as_worker(config, false) != 0)
+    if (check_as_worker(config, false) != EXIT_STATUS_OK || check_as_reporter(config) != EXIT_STATUS_OK)
         return error_set(error, "the configuration has errors, see above");
     return 0;
 }
@@ -237,7 +240,7 @@ static void reload(struct master *master)
     master->config = config;
     master->listeners = listeners;
     log_configure(config->log_level, config->log_format);
-    children_start(master);
+    children_replace(master->children, config, &master->listeners, channel_used(master));
     listeners_close(&former_listeners, &master->listeners);
     config_free(&former_config);
     log_serving(master, "reloaded");
@@ -257,7 +260,9 @@ static int64_t turn(struct master *master)
     const int64_t now = clock_boot();
     const int64_t children_next = children_turn(master->children, now);
     const int64_t redis_next = private_redis_turn(master->redis, now);
-    return children_next < redis_next ? children_next : redis_next;
+    const int64_t channel_next = channel_flush(master->channel) ? INT64_MAX : now + CLOCK_SECOND / 10;
+    const int64_t next = children_next < redis_next ? children_next : redis_next;
+    return channel_next < next ? channel_next : next;
 }
 
 static void serve(struct master *master)
@@ -269,37 +274,62 @@ static void serve(struct master *master)
         if (signal == SIGHUP)
             reload(master);
         else if (signal == SIGUSR1)
-            log_debug("logs go to standard error, there is no file to reopen");
+            children_reopen(master->children);
     }
 }
 
-/* Takes turns until `done` says so. Returns false when a signal says not to wait for it. */
-static bool turns_until(struct master *master, bool (*done)(const struct children *children))
+/* Takes turns until `done` says so, or the deadline has passed. Returns false when a signal says not to wait for it. */
+static bool turns_until(struct master *master, bool (*done)(const struct master *master), int64_t deadline)
 {
     for (;;) {
         const int64_t next = turn(master);
-        if (done(master->children))
+        if (done(master) || clock_boot() >= deadline)
             return true;
-        if (is_stop(signal_wait(master, next)))
+        if (is_stop(signal_wait(master, next < deadline ? next : deadline)))
             return false;
     }
 }
 
-static bool all_ended(const struct children *children)
+static bool reporter_alone(const struct master *master)
 {
-    return children_running(children) == 0;
+    return children_reporter_alone(master->children);
 }
 
-/* What the workers still have to tell, the reporter hears. */
+static bool all_told(const struct master *master)
+{
+    return channel_flush(master->channel);
+}
+
+static bool all_ended(const struct master *master)
+{
+    return children_running(master->children) == 0;
+}
+
+/* The reporter hears what the workers tell until their end, and then that the server stops. Returns false when it has
+ * to be at once. */
 static bool children_stop(struct master *master)
 {
     const int64_t patience = clock_from_seconds(master->config->drain_timeout) + 5 * CLOCK_SECOND;
     children_stop_workers(master->children, clock_boot() + patience);
     listeners_close(&master->listeners, NULL);
-    if (!turns_until(master, children_reporter_alone))
+    if (!turns_until(master, reporter_alone, INT64_MAX))
         return false;
-    children_stop_reporter(master->children, clock_boot() + reporter_patience);
-    return turns_until(master, all_ended);
+    const int64_t deadline = clock_boot() + reporter_patience;
+    channel_tell_server(channel_used(master), EVENT_SERVER_STOP, master->config->workers);
+    if (!turns_until(master, all_told, deadline))
+        return false;
+    children_stop_reporter(master->children, deadline);
+    return turns_until(master, all_ended, INT64_MAX);
+}
+
+/* What no reporter has told of, because there was none in the end. */
+static void losses_log(struct shared *shared)
+{
+    char text[LOSSES_TEXT_SIZE];
+    struct losses losses = losses_take(shared);
+    losses.sent += losses_under_way(shared);
+    if (losses.sent + losses.dropped > 0)
+        log_error("%s", losses_describe(&losses, text));
 }
 
 /* Redis ends last: what is in flight needs it. */
@@ -310,10 +340,12 @@ static void stop(struct master *master)
     if (!children_stop(master)) {
         log_warning("stopping at once: %zu processes are killed", children_running(master->children));
         children_kill(master->children);
-        while (!turns_until(master, all_ended))
+        while (!turns_until(master, all_ended, INT64_MAX))
             continue;
         redis_patience = 3 * CLOCK_SECOND;
     }
+    channel_free(&master->channel);
+    losses_log(master->shared);
     private_redis_stop(master->redis, redis_patience);
     log_info("stopped");
 }

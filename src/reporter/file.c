@@ -37,6 +37,7 @@ struct file {
     char *buffer;
     size_t capacity, begin, next, end;
     unsigned long dropped;
+    bool missed; /* a line was dropped since files_take last looked */
     bool failing;
     struct error failure;
 };
@@ -255,12 +256,19 @@ void files_flush(struct files *files)
         (void)flush(file, false, now);
 }
 
+static bool file_takes(struct file *file)
+{
+    const bool whole = !file->missed;
+    file->missed = false;
+    return flush(file, true, clock_boot()) == 0 && whole;
+}
+
 bool files_take(struct files *files, const char *path, bool sync)
 {
     struct file *file;
     TAILQ_FOREACH(file, &files->list, link)
         if (strcmp(file->path, path) == 0)
-            return sync ? flush(file, true, clock_boot()) == 0 : !file->failing;
+            return sync ? file_takes(file) : !file->failing;
     return false;
 }
 
@@ -367,6 +375,7 @@ int file_append(struct file *file, const char *line, size_t size, struct error *
         return error_set(error, "a line holds no line feed");
     if (file->end - file->begin + size + 1 > FILE_WAITING_MAX || reserve(file, size + 1) != 0) {
         file->dropped++;
+        file->missed = true;
         return error_set(error, "%s", file->failing ? file->failure.text : "too much waits to be written");
     }
     memcpy(file->buffer + file->end, line, size);

@@ -5,6 +5,7 @@
 #define TK_REPORTER_HOOK_LIBRARY_H
 
 #include <lua.h>
+#include <stdbool.h>
 
 /* keep.file: hook_file.c. */
 void hook_file_push(lua_State *lua);
@@ -18,5 +19,15 @@ void hook_webhook_push(lua_State *lua);
 
 /* keep.timer: hook_timer.c. */
 void hook_timer_push(lua_State *lua);
+
+/* keep.problem: hook_problem.c. */
+void hook_problem_push(lua_State *lua);
+
+/* The global function require: hook_require.c. */
+void hook_require_push(lua_State *lua);
+
+/* Pushes the function that the file at `path`, called `name` in messages, is. Raises a Lua error when it is none, the
+ * file is no regular one, or over 1 MiB. Returns false, with nothing pushed, when there is no file. hook_require.c. */
+bool hook_file_load(lua_State *lua, const char *path, const char *name) __attribute__((warn_unused_result));
 
 #endif

@@ -19,6 +19,7 @@ struct hooks;
 enum {
     HOOK_MEMORY_MAX = 64 * 1024 * 1024, /* bytes of one state */
     HOOK_TIME_MAX = 100,                /* milliseconds of CPU time of one call */
+    HOOK_START_TIME_MAX = 1000,         /* the same of loading the file, and of its start function */
     HOOK_PROBLEMS_MAX = 256,            /* problems that hooks have raised and that wait to be told */
 };
 

@@ -44,7 +44,8 @@ typedef void http_callback(void *argument, const struct http_answer *answer);
 /* Posts `size` bytes with the given Content-Type, and calls back once, never before this returns, at the latest after
  * `timeout` seconds. The answer lives until the callback returns; the post has ended when it begins. Everything given
  * is copied. NULL with `error` when the address or the type is refused, the body too long, or too many posts are under
- * way; then there is no callback. */
+ * way; then there is no callback. What goes over a connection that was kept, and that the other side closes before it
+ * says a word, is sent once more over a new one. */
 struct http_post *http_post(struct http *http, const char *address, const char *type, const char *body, size_t size,
                             double timeout, http_callback *callback, void *argument, struct error *error)
     __attribute__((warn_unused_result));

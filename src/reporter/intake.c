@@ -150,8 +150,8 @@ static enum take take_one(struct intake *intake)
         take_datagram(intake, intake->datagram, (size_t)size);
         return TAKE_DONE;
     }
-    if (may_complain(intake))
-        log_error("events cannot be received: %s", size == 0 ? "nobody holds the other end" : strerror(errno));
+    if (size < 0 && may_complain(intake))
+        log_error("events cannot be received: %s", strerror(errno));
     return TAKE_FAILED;
 }
 

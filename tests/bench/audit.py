@@ -47,7 +47,7 @@ def load(daemon, command, requests):
     if reporter:
         until(lambda: daemon.stats()["events-sent"] == sum(daemon.events_done()), 60, "the reporter to be done") \
             if hasattr(daemon, "events_done") else None
-    rate = float(result.stdout.strip().splitlines()[-1].split('","')[1])
+    rate = float(result.stdout.strip().splitlines()[-1].rsplit('","', 7)[1])
     after = cpu(worker), cpu(reporter) if reporter else 0
     return rate, *((b - a) / requests * 1e6 for a, b in zip(before, after))
 

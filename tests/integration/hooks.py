@@ -103,9 +103,9 @@ def wait_heard(path, keys, seconds=20):
 class Recorders:
     """Two recorders, to stand before and behind other hooks."""
 
-    def __init__(self, folder):
-        self.first, first, self.one = recorder(folder, "first.lua")
-        self.last, last, self.two = recorder(folder, "last.lua")
+    def __init__(self, folder, **settings):
+        self.first, first, self.one = recorder(folder, "first.lua", **settings)
+        self.last, last, self.two = recorder(folder, "last.lua", **settings)
         self.settings = {self.first: first}, {self.last: last}
 
     def around(self, hooks):
@@ -116,6 +116,5 @@ class Recorders:
         wait_heard(self.two, keys)
 
     def failed(self):
-        """The hooks that problems say have failed, as often as they say so."""
-        return [problem["process"] if "process" in problem else problem["message"] for problem in heard(self.two, "problem")
-                if problem["kind"] == "hook.failed"]
+        """What problems said of hooks that failed."""
+        return [problem["message"] for problem in heard(self.two, "problem") if problem["kind"] == "hook.failed"]

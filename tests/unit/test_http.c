@@ -69,9 +69,10 @@ static int receiver_start(void **state)
     close(in[0]);
     close(out[1]);
     receiver.input = in[1];
-    ssize_t n = read(out[0], line, sizeof line - 1);
+    for (size_t n = 0; strchr(line, '\n') == NULL && n < sizeof line - 1 && read(out[0], line + n, 1) == 1;)
+        n++;
     close(out[0]);
-    return n > 0 && sscanf(line, "%d %d %d", &receiver.http, &receiver.https, &receiver.other) == 3 ? 0 : -1;
+    return sscanf(line, "%d %d %d\n", &receiver.http, &receiver.https, &receiver.other) == 3 ? 0 : -1;
 }
 
 static int receiver_stop(void **state)
