@@ -76,7 +76,7 @@ static int keep_print(lua_State *lua)
     const int n = lua_gettop(lua);
     luaL_Buffer line;
     luaL_buffinit(lua, &line);
-    for (int i = 1; i <= n; i++) {
+    for (int i = 1; i <= n && luaL_bufflen(&line) < TEXT_SIZE; i++) { /* the log cuts there */
         if (i > 1)
             luaL_addchar(&line, ' ');
         luaL_tolstring(lua, i, NULL);

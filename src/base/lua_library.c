@@ -3,17 +3,12 @@
  * no way to files, processes, bytecode, metatables, the collector or coroutines. */
 #include "base/lua_library.h"
 
+#include "base/lua_limits.h"
 #include "base/lua_sandbox.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
 #include <string.h>
-
-enum {
-    REP_SIZE_MAX = 1024 * 1024,  /* bytes that string.rep makes */
-    MOVE_ELEMENTS_MAX = 1000000, /* that table.move moves */
-    SORT_ELEMENTS_MAX = 250000,  /* more than can be sorted in the time of a call */
-};
 
 /* The table is the whole truth about what there is. `names` are words with a space before and behind each. */
 static const struct library {
@@ -57,43 +52,6 @@ static void library_open(lua_State *lua, const struct library *library)
     lua_pop(lua, 1);
 }
 
-/* Lua's own function that the running one stands in for. It finds the stack as its caller left it. */
-static int call_original(lua_State *lua)
-{
-    return lua_tocfunction(lua, lua_upvalueindex(1))(lua);
-}
-
-/* string.rep. Of nothing, Lua would make 2^63 copies without asking for memory once. */
-static int limited_rep(lua_State *lua)
-{
-    size_t size, separator_size;
-    luaL_checklstring(lua, 1, &size);
-    const lua_Integer n = luaL_checkinteger(lua, 2);
-    luaL_optlstring(lua, 3, "", &separator_size);
-    if (n <= 0 || size + separator_size == 0) {
-        lua_pushliteral(lua, "");
-        return 1;
-    }
-    if ((lua_Unsigned)n > REP_SIZE_MAX / (size + separator_size))
-        return luaL_error(lua, "resulting string too large");
-    return call_original(lua);
-}
-
-static int limited_move(lua_State *lua)
-{
-    const lua_Integer first = luaL_checkinteger(lua, 2), last = luaL_checkinteger(lua, 3);
-    luaL_argcheck(lua, first > last || (lua_Unsigned)last - (lua_Unsigned)first < MOVE_ELEMENTS_MAX, 3,
-                  "too many elements to move");
-    return call_original(lua);
-}
-
-static int limited_sort(lua_State *lua)
-{
-    luaL_checktype(lua, 1, LUA_TTABLE);
-    luaL_argcheck(lua, lua_rawlen(lua, 1) <= SORT_ELEMENTS_MAX, 1, "too many elements to sort");
-    return call_original(lua);
-}
-
 /* The handler of an xpcall. While a limit is being enforced, no instruction is counted in it: it must not run. */
 static int limited_handler(lua_State *lua)
 {
@@ -120,16 +78,6 @@ static int limited_xpcall(lua_State *lua)
     return lua_gettop(lua) - 1;
 }
 
-/* Puts `function` in the place of a field of a global table; the original is its upvalue. */
-static void replace(lua_State *lua, const char *library, const char *name, lua_CFunction function)
-{
-    lua_getglobal(lua, library);
-    lua_getfield(lua, -1, name);
-    lua_pushcclosure(lua, function, 1);
-    lua_setfield(lua, -2, name);
-    lua_pop(lua, 1);
-}
-
 /* Lua makes the metatable of its large buffers when it needs the first. Should memory end in the middle of that, half a
  * metatable stays for good, and every large buffer is an error from then on. So it is made now. */
 static void make_large_buffer(lua_State *lua)
@@ -145,9 +93,7 @@ void lua_library_open(lua_State *lua, bool os)
     const size_t n = sizeof libraries / sizeof *libraries - (os ? 0 : 1);
     for (size_t i = 0; i < n; i++)
         library_open(lua, &libraries[i]);
-    replace(lua, LUA_GNAME, "xpcall", limited_xpcall);
-    replace(lua, LUA_STRLIBNAME, "rep", limited_rep);
-    replace(lua, LUA_TABLIBNAME, "move", limited_move);
-    replace(lua, LUA_TABLIBNAME, "sort", limited_sort);
+    lua_register(lua, "xpcall", limited_xpcall);
+    lua_limits_open(lua);
     make_large_buffer(lua);
 }

@@ -15,9 +15,11 @@
 #include <time.h>
 
 enum {
-    PERIOD = 1000,           /* instructions from one count to the next */
-    CLOCK_PERIODS = 10,      /* counts from one look at the clock, a system call, to the next */
-    BLOCK_LARGE = 64 * 1024, /* bytes that take longer to fill than a look at the clock */
+    PERIOD = 1000,             /* instructions from one count to the next */
+    CLOCK_PERIODS = 10,        /* counts from one look at the clock, a system call, to the next */
+    CLOCK_WORK = 100000,       /* steps of work in C to the next */
+    STATE_LARGE = 1024 * 1024, /* bytes with which one instruction can take long: each count looks at the clock */
+    BLOCK_LARGE = 64 * 1024,   /* bytes that take longer to fill than a look at the clock */
     FAILURE_SIZE = 1001,
     MESSAGE_MAX = 512, /* bytes of an error's own text; the traceback has the rest */
     EXPLAIN = 1,       /* index of the message handler, which never leaves the stack */
@@ -33,6 +35,7 @@ struct sandbox {
     bool refused;                 /* it was refused memory */
     bool noted;                   /* `began` is set */
     int64_t began;                /* CPU time at the first look */
+    size_t work;                  /* in C since the clock was looked at for it */
     uint64_t periods;             /* of PERIOD instructions, which have passed in the call */
     size_t failure_size;
     char failure[FAILURE_SIZE];
@@ -80,6 +83,8 @@ bool sandbox_stopped(lua_State *lua)
 
 /* Limits. */
 
+static void on_count(lua_State *lua, lua_Debug *where);
+
 static int64_t cpu_time(void)
 {
     struct timespec now;
@@ -121,26 +126,54 @@ static void limit_name(const struct sandbox *sandbox, char *text, size_t size)
         snprintf(text, size, "took over %" PRId64 " ms of CPU time", sandbox->limits.cpu / (CLOCK_SECOND / 1000));
 }
 
-static void on_count(lua_State *lua, lua_Debug *where)
+/* From now on every instruction throws. */
+static void stop(struct sandbox *sandbox)
+{
+    sandbox->stopped = true;
+    lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, 1);
+}
+
+static void throw_limit(lua_State *lua, int level)
 {
     char name[64];
+    limit_name(sandbox_of(lua), name, sizeof name);
+    luaL_where(lua, level);
+    lua_pushstring(lua, name);
+    lua_concat(lua, 2);
+    lua_error(lua);
+}
+
+static void on_count(lua_State *lua, lua_Debug *where)
+{
     struct sandbox *sandbox = sandbox_of(lua);
     (void)where;
     if (!sandbox->inside)
         return;
     if (!sandbox->stopped) {
         sandbox->periods++;
-        const bool clock = sandbox->periods % CLOCK_PERIODS == 0;
+        const bool clock = sandbox->periods % CLOCK_PERIODS == 0 || sandbox->memory > STATE_LARGE;
         if (!instructions_are_up(sandbox) && !(clock && time_is_up(sandbox)))
             return;
-        sandbox->stopped = true;
-        lua_sethook(lua, on_count, LUA_MASKCOUNT, 1);
+        stop(sandbox);
     }
-    limit_name(sandbox, name, sizeof name);
-    luaL_where(lua, 0);
-    lua_pushstring(lua, name);
-    lua_concat(lua, 2);
-    lua_error(lua);
+    throw_limit(lua, 0);
+}
+
+void sandbox_work(lua_State *lua, size_t steps)
+{
+    struct sandbox *sandbox = sandbox_of(lua);
+    if (!sandbox->inside)
+        return;
+    if (!sandbox->stopped) {
+        sandbox->work += steps;
+        if (sandbox->work < CLOCK_WORK)
+            return;
+        sandbox->work = 0;
+        if (!time_is_up(sandbox))
+            return;
+        stop(sandbox);
+    }
+    throw_limit(lua, 1);
 }
 
 /* Whether a block may not grow to `size`, by `growth` bytes. Filling large blocks is what one instruction can spend
@@ -152,10 +185,8 @@ static bool is_refused(struct sandbox *sandbox, size_t size, size_t growth)
     if (!full && size < BLOCK_LARGE)
         return false;
     sandbox->refused = sandbox->refused || full;
-    if (!sandbox->stopped && time_is_up(sandbox)) {
-        sandbox->stopped = true;
-        lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, 1);
-    }
+    if (!sandbox->stopped && time_is_up(sandbox))
+        stop(sandbox);
     return full || sandbox->stopped;
 }
 
@@ -245,6 +276,7 @@ static void enter(struct sandbox *sandbox, const struct sandbox_limits *limits)
     sandbox->refused = false;
     sandbox->noted = false;
     sandbox->periods = 0;
+    sandbox->work = 0;
     sandbox->failure_size = 0;
     sandbox->failure[0] = '\0';
     lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, PERIOD); /* begins to count anew */

@@ -5,11 +5,11 @@
  *
  * How a call is ended: instructions are counted, and every 10,000 of them, and whenever much memory is asked for at
  * once, the CPU time since the first such look is compared with the limit. Once it has passed, an error is thrown at
- * every instruction until the outermost call has returned, so that no pcall can swallow it. Functions in C are not
- * counted: those of Lua's own that could run for long by their arguments alone (string.rep, table.move, table.sort)
- * refuse such arguments, and what remains (a pattern that explodes, a search of huge texts) is the master's affair:
- * settings.lua_call is odd while a call runs and moves with each look at the clock, and a process that burns CPU time
- * while it stays at one odd value is killed. */
+ * every instruction until the outermost call has returned, so that no pcall can swallow it. Functions in C have no
+ * instructions: those of Lua's own that could run for long refuse such arguments (lua_limits.h) and say how much work
+ * they do, at which the time is looked at too. What remains is the master's affair: settings.lua_call is odd while a
+ * call runs and moves with each look at the clock, and a process that burns CPU time while it stays at one odd value is
+ * killed. */
 #ifndef TK_BASE_LUA_SANDBOX_H
 #define TK_BASE_LUA_SANDBOX_H
 
@@ -67,6 +67,10 @@ bool sandbox_was_full(const struct sandbox *sandbox);
 
 /* Bytes in use. */
 size_t sandbox_memory(const struct sandbox *sandbox);
+
+/* Says that a function in C, which runs, has done `steps` of work, each of some nanoseconds; after some 100,000 of them
+ * the time is looked at as after instructions. Raises the limit's error. */
+void sandbox_work(lua_State *lua, size_t steps);
 
 /* Whether the call that runs now has passed a limit: then nothing of Lua's may be called any more. */
 bool sandbox_stopped(lua_State *lua);

@@ -457,7 +457,11 @@ def test_crashes_are_told(start_daemon, start_redis, folder):
 
 HANGS = """
 return { event = function(event)
-    if event.username == "hang" then (("a"):rep(60)):find((".-"):rep(30) .. "b") end
+    if event.username ~= "hang" then return end
+    local s = ("x"):rep(1048576)
+    for _ = 1, 4 do s = s .. s end
+    local a, b = s .. "a", s .. "b"
+    while a ~= b do end
 end }
 """
 

@@ -16,8 +16,11 @@
 
 #include <cmocka.h>
 
-/* Takes longer than anybody waits, in one call of string.find. */
-#define EXPLOSION "(('a'):rep(60)):find(('.-'):rep(30) .. 'b')"
+/* Takes seconds in few instructions: each compares texts of 16 MiB. */
+#define COMPARISONS                                                   \
+    "local s = ('x'):rep(1048576) "                                   \
+    "for _ = 1, 4 do s = s .. s end local a, b = s .. 'a', s .. 'b' " \
+    "while a ~= b do end"
 
 static char folder[] = "/tmp/tk-watch-XXXXXX";
 static char paths[2][64];
@@ -89,13 +92,13 @@ static void stuck_in_c(void **state)
 {
     (void)state;
     write_hook(0, "return {event = function() end}");
-    write_hook(1, "return {event = function() " EXPLOSION " end}");
+    write_hook(1, "return {event = function() " COMPARISONS " end}");
     assert_true(watch(run()));
     assert_int_equal(atomic_load(&slot->lua_call) % 2, 1);
     assert_int_equal(atomic_load(&slot->hook_running), 2);
     /* The next does not start it at once. */
     shared_slot_reset(slot);
-    write_hook(1, "return {start = function() " EXPLOSION " end}");
+    write_hook(1, "return {start = function() " COMPARISONS " end}");
     assert_false(watch(run()));
     assert_int_equal(atomic_load(&slot->hook_running), 0);
     assert_int_equal(atomic_load(&slot->hook_failures[0]), 0);
