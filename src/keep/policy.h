@@ -86,22 +86,27 @@ struct policy_answer {
 
 struct policies;
 
-/* Loads all policies of the configuration, in its order, and calls their `load`. `lua_call` as in lua_sandbox.h, NULL:
- * none. NULL with `error` naming file, line and reason: one does not compile, throws, returns no table, or has an
- * unknown name in it. With no policy configured the result is no NULL but permits everything at no cost. */
+/* Loads all policies of the configuration, which must outlive them, in its order, and calls their `load`. `lua_call` as
+ * in lua_sandbox.h, NULL: none. NULL with `error` naming file, line and reason: one does not compile, throws, returns
+ * no table, or has an unknown name in it. With no policy configured the result is no NULL but permits everything at no
+ * cost. */
 struct policies *policies_new(const struct config *config, _Atomic uint64_t *lua_call, struct error *error)
     __attribute__((warn_unused_result));
 
 /* Whether any policy has a function for the point: else asking is a waste. */
 bool policies_concern(const struct policies *policies, enum policy_point point);
 
-/* Asks all policies in order; the first refusal or failure ends it. `token` is NULL where there is none. For
- * POLICY_STORE and POLICY_ISSUE `data` are what is to be stored, and each policy sees what those before it have made of
- * them; NULL otherwise. */
+/* Asks all policies in order; the first refusal or failure ends it. `token` is NULL where there is none, or where it is
+ * to be made of `data`. For POLICY_STORE and POLICY_ISSUE `data` are what is to be stored, and each policy sees what
+ * those before it have made of them; NULL otherwise. */
 void policies_ask(struct policies *policies, const struct policy_request *request, const struct policy_token *token,
                   const struct token_data *data, struct policy_answer *answer);
 
-/* Of the last policies_ask: instructions (to the next thousand) and nanoseconds of CPU time, all policies together. */
+/* From now on the CPU time of each policies_ask is measured, which costs two system calls. */
+void policies_measure(struct policies *policies);
+
+/* Of the last policies_ask: instructions (to the next thousand of each policy) and, after policies_measure, nanoseconds
+ * of CPU time, all policies together. */
 void policies_cost(const struct policies *policies, uint64_t *instructions, int64_t *cpu);
 
 /* Frees and sets to NULL; a NULL *policies is left alone. */

@@ -625,6 +625,30 @@ static void checks(void **state)
     BAD(groups, no_id, ID("groups[1].id"));
 }
 
+/* Neither can another token be made of one, nor is one in what others are shown. */
+static void changing(void **state)
+{
+    static const char json[] = "{\"token\":\"gt-aaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbb\",\"username\":\"joe\","
+                               "\"token_type\":\"user\",\"scopes\":[],\"created\":5,\"uid\":7}";
+    struct error error;
+    struct token_data *data = read_json(json, TOKEN_DATA_WITH_TOKEN, &error);
+    json_t *tree = token_data_tree(json, sizeof json - 1), *fields = json_pack("{s:n,s:s}", "uid", "username", "bob");
+    (void)state;
+    assert_int_equal(json_object_size(tree), 5);
+    assert_null(json_object_get(tree, "token"));
+    struct token_data *changed = token_data_change(data, fields, 0, &error);
+    assert_memory_equal(&changed->token, &data->token, sizeof data->token);
+    assert_string_equal(changed->username, "bob");
+    assert_int_equal(changed->uid, 0);
+    token_data_free(&changed);
+    json_object_set_new(fields, "token", json_null());
+    assert_null(token_data_change(data, fields, 0, &error));
+    assert_string_equal(error.text, "token: cannot be changed");
+    token_data_free(&data);
+    json_decref(tree);
+    json_decref(fields);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -644,6 +668,7 @@ int main(void)
         cmocka_unit_test(altered_everywhere),
         cmocka_unit_test(types_have_names),
         cmocka_unit_test(checks),
+        cmocka_unit_test(changing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
