@@ -33,7 +33,6 @@ struct sandbox_settings {
 struct sandbox_limits {
     int64_t cpu;           /* nanoseconds of the thread's CPU time */
     uint64_t instructions; /* of Lua; counted by the thousand; 0: no limit */
-    bool unwatched;        /* settings.lua_call stays even: the call may take longer than the master allows */
 };
 
 /* NULL with `error` when there is no memory. */
