@@ -30,21 +30,23 @@ static bool name_is_sound(const char *name)
     return size > 0 && size < NAME_SIZE && name[0] != '+' && name[0] != '-' && utf8_is_text(name, size);
 }
 
-static void look_up(struct account *account)
+/* The first user of that name or, with a NULL name, that id; both are set then, and `name` has NAME_SIZE bytes. */
+static bool find(const char *wanted, uid_t *uid, char *name)
 {
     char line[LINE_SIZE];
     struct passwd entry, *found;
-    account->name[0] = '\0';
+    bool is_found = false;
     FILE *file = fopen("/etc/passwd", "re");
-    if (file == NULL)
-        return;
-    while (fgetpwent_r(file, &entry, line, sizeof line, &found) == 0) {
-        if (entry.pw_uid != account->uid || !name_is_sound(entry.pw_name))
-            continue;
-        memcpy(account->name, entry.pw_name, strlen(entry.pw_name) + 1);
-        break;
+    while (file != NULL && !is_found && fgetpwent_r(file, &entry, line, sizeof line, &found) == 0)
+        is_found = name_is_sound(entry.pw_name) &&
+                   (wanted != NULL ? strcmp(entry.pw_name, wanted) == 0 : entry.pw_uid == *uid);
+    if (is_found) {
+        *uid = entry.pw_uid;
+        memcpy(name, entry.pw_name, strlen(entry.pw_name) + 1);
     }
-    fclose(file);
+    if (file != NULL)
+        fclose(file);
+    return is_found;
 }
 
 const char *account_name(uid_t uid)
@@ -54,7 +56,25 @@ const char *account_name(uid_t uid)
     if (account->uid != uid || now >= account->until) {
         account->uid = uid;
         account->until = now + MEMORY_SECONDS * CLOCK_SECOND;
-        look_up(account);
+        if (!find(NULL, &uid, account->name))
+            account->name[0] = '\0';
     }
     return account->name[0] != '\0' ? account->name : NULL;
+}
+
+bool account_find(const char *name, uid_t *uid)
+{
+    char found[NAME_SIZE];
+    return find(name, uid, found);
+}
+
+bool account_assume(uid_t uid, const char *name)
+{
+    struct account *account = &accounts[uid % ACCOUNTS];
+    if (name != NULL && !name_is_sound(name))
+        return false;
+    account->uid = uid;
+    account->until = name != NULL ? INT64_MAX : 0;
+    snprintf(account->name, sizeof account->name, "%s", name != NULL ? name : "");
+    return true;
 }

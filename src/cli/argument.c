@@ -16,6 +16,8 @@ enum {
 
 #define PART_ALPHABET "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
+static const char standard_input[] = "standard input";
+
 bool argument_is_key(const char *text)
 {
     return strspn(text, PART_ALPHABET) == PART_SIZE && text[PART_SIZE] == '\0';
@@ -28,16 +30,16 @@ bool argument_is_token(const char *text)
     return argument_is_key(text + 3 + PART_SIZE + 1);
 }
 
-/* Reads standard input to its end or, with `one_line`, to its first newline, which is left out. The text gets a
- * terminating NUL behind its *size bytes. */
-static char *input_read(bool one_line, size_t max, size_t *size, struct error *error)
+/* Reads `from`, which messages call `name`, to its end or, with `one_line`, to its first newline, which is left out.
+ * The text gets a terminating NUL behind its *size bytes. */
+static char *input_read(FILE *from, const char *name, bool one_line, size_t max, size_t *size, struct error *error)
 {
     char *text = malloc(max + 1);
     size_t n = 0;
     int c = EOF;
-    while (text != NULL && n <= max && (c = getchar()) != EOF && !(one_line && c == '\n'))
+    while (text != NULL && n <= max && (c = getc(from)) != EOF && !(one_line && c == '\n'))
         text[n++] = (char)c;
-    if (text != NULL && n <= max && !ferror(stdin)) {
+    if (text != NULL && n <= max && !ferror(from)) {
         text[n] = '\0';
         *size = n;
         return text;
@@ -45,9 +47,9 @@ static char *input_read(bool one_line, size_t max, size_t *size, struct error *e
     if (text == NULL)
         error_set(error, "out of memory");
     else if (n > max)
-        error_set(error, "standard input is longer than %zu bytes", max);
+        error_set(error, "%s is longer than %zu bytes", name, max);
     else
-        error_set(error, "cannot read standard input: %s", strerror(errno));
+        error_set(error, "cannot read %s: %s", name, strerror(errno));
     free(text);
     return NULL;
 }
@@ -68,7 +70,7 @@ char *argument_word(const char *name, const char *text, struct error *error)
 {
     size_t size = strlen(text);
     bool from_input = strcmp(text, "-") == 0;
-    char *word = from_input ? input_read(true, WORD_MAX, &size, error) : strdup(text);
+    char *word = from_input ? input_read(stdin, standard_input, true, WORD_MAX, &size, error) : strdup(text);
     if (word == NULL)
         return NULL;
     if (from_input && size > 0 && word[size - 1] == '\r')
@@ -79,17 +81,36 @@ char *argument_word(const char *name, const char *text, struct error *error)
     return NULL;
 }
 
-char *argument_json(const char *text, struct error *error)
+static char *json_read(FILE *from, const char *name, struct error *error)
 {
-    if (strcmp(text, "-") != 0)
-        return argument_json_compact(text, strlen(text), error);
     size_t size;
-    char *input = input_read(false, INPUT_MAX, &size, error);
+    char *input = input_read(from, name, false, INPUT_MAX, &size, error);
     if (input == NULL)
         return NULL;
     char *compact = argument_json_compact(input, size, error);
     free(input);
     return compact;
+}
+
+char *argument_json(const char *text, struct error *error)
+{
+    if (strcmp(text, "-") != 0)
+        return argument_json_compact(text, strlen(text), error);
+    return json_read(stdin, standard_input, error);
+}
+
+char *argument_json_file(const char *path, struct error *error)
+{
+    if (strcmp(path, "-") == 0)
+        return json_read(stdin, standard_input, error);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        error_set(error, "cannot open %s: %s", path, strerror(errno));
+        return NULL;
+    }
+    char *json = json_read(file, path, error);
+    fclose(file);
+    return json;
 }
 
 /* jansson's own message quotes the text, which may hold a secret. */

@@ -27,6 +27,9 @@ char *argument_word(const char *name, const char *text, struct error *error) __a
 /* A JSON object: `text` itself or, when it is "-", all of standard input; as argument_json_compact() makes it. */
 char *argument_json(const char *text, struct error *error) __attribute__((warn_unused_result));
 
+/* The same of what is in the file at `path` or, when that is "-", on standard input. */
+char *argument_json_file(const char *path, struct error *error) __attribute__((warn_unused_result));
+
 /* Checks that the `size` bytes are one JSON object without repeated names, and returns it as one line: the bytes as
  * they are, numbers included, without the white space between them. NULL when it will not do; `error` has line and
  * column, never the text. The caller frees the result. */

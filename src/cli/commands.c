@@ -497,6 +497,16 @@ static int run_keygen(struct client *client)
     return STATUS_YES;
 }
 
+static int run_policy_try(struct client *client)
+{
+    return policy_try(client->arguments[0], &client->options->policy, client->options->json);
+}
+
+static int run_policy_test(struct client *client)
+{
+    return policy_test(client->arguments[0], client->options->json);
+}
+
 const struct command commands[] = {
     {"get", "TOKEN", NULL, 1, 1, 0, "GET", "valid", "print the data of a valid token as JSON", run_get},
     {"check", "TOKEN", "SCOPE", 1, SIZE_MAX, 0, "CHECK", "valid",
@@ -515,14 +525,23 @@ const struct command commands[] = {
     {"stats", NULL, NULL, 0, 0, 0, "STATS", "done", "print the server's figures", run_stats},
     {"ping", NULL, NULL, 0, 0, 0, "PING", "ok", "see whether the server answers, and how fast", run_ping},
     {"keygen", NULL, NULL, 0, 0, 0, NULL, NULL, "print a new line for the server's keyring", run_keygen},
+    {"policy try", "FILE", NULL, 1, 1, COMMAND_POLICY, NULL, NULL,
+     "ask a policy about one request, without a server, and print what it says", run_policy_try},
+    {"policy test", "DIR", NULL, 1, 1, 0, NULL, NULL, "run the tests of policies in a folder, its *_test.lua",
+     run_policy_test},
     {.name = NULL},
 };
 
-const struct command *command_find(const char *name)
+const struct command *command_find(char *const *words, size_t n_words, size_t *n_used)
 {
-    for (const struct command *command = commands; command->name != NULL; command++)
-        if (strcmp(command->name, name) == 0)
+    for (const struct command *command = commands; command->name != NULL; command++) {
+        const char *space = strchrnul(command->name, ' ');
+        const size_t size = (size_t)(space - command->name);
+        *n_used = *space == '\0' ? 1 : 2;
+        if (n_words >= *n_used && strlen(words[0]) == size && memcmp(words[0], command->name, size) == 0 &&
+            (*space == '\0' || strcmp(words[1], space + 1) == 0))
             return command;
+    }
     return NULL;
 }
 

@@ -3,6 +3,7 @@
 #ifndef TK_CLI_COMMANDS_H
 #define TK_CLI_COMMANDS_H
 
+#include "cli/policy.h"
 #include "cli/session.h"
 
 #include <stdbool.h>
@@ -22,6 +23,7 @@ struct options {
     double timeout; /* seconds; 0: the command's own */
     bool fix;
     bool yes;
+    struct policy_options policy;
 };
 
 enum command_flag {
@@ -30,12 +32,13 @@ enum command_flag {
     COMMAND_LONG = 1 << 2,    /* may take minutes */
     COMMAND_FIX = 1 << 3,     /* takes --fix */
     COMMAND_YES = 1 << 4,     /* takes --yes */
+    COMMAND_POLICY = 1 << 5,  /* takes the options of `policy try` */
 };
 
 struct client;
 
 struct command {
-    const char *name;
+    const char *name;  /* one word, or two */
     const char *first; /* its first argument, which `-` takes from standard input; NULL: none */
     const char *rest;  /* further ones, as the usage line has them; NULL: none */
     size_t min, max;   /* number of arguments */
@@ -49,8 +52,8 @@ struct command {
 /* All commands, in the manual's order; the last has no name. */
 extern const struct command commands[];
 
-/* The command of that name, or NULL. */
-const struct command *command_find(const char *name);
+/* The command whose name the words begin with, or NULL; *n_used is how many of them the name has. */
+const struct command *command_find(char *const *words, size_t n_words, size_t *n_used);
 
 /* Runs a command with its arguments, whose number has been checked, and returns the exit status. */
 int command_run(const struct command *command, const struct options *options, char *const *arguments,

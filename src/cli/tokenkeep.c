@@ -22,6 +22,7 @@ enum {
     OPTION_YES,
     OPTION_HELP,
     OPTION_VERSION,
+    OPTION_POLICY, /* and those of enum policy_option behind it */
 };
 
 static const struct option long_options[] = {
@@ -33,7 +34,10 @@ static const struct option long_options[] = {
     {"yes", no_argument, NULL, OPTION_YES},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
-    {NULL, 0, NULL, 0},
+#define X(constant, name) {name, required_argument, NULL, OPTION_POLICY + POLICY_OPTION_##constant},
+    POLICY_OPTIONS_LIST(X)
+#undef X
+        {NULL, 0, NULL, 0},
 };
 
 /* What the command line says; its first word is the command. */
@@ -55,7 +59,7 @@ static void print_commands(FILE *out)
 {
     fputs("commands:\n", out);
     for (const struct command *command = commands; command->name != NULL; command++)
-        fprintf(out, "  %-12s%s\n", command->name, command->help);
+        fprintf(out, "  %-13s%s\n", command->name, command->help);
 }
 
 static int help_show(void)
@@ -84,12 +88,16 @@ static int help_show_command(const struct command *command)
         printf(" [--fix]");
     if ((command->flags & COMMAND_YES) != 0)
         printf(" [--yes]");
+    if ((command->flags & COMMAND_POLICY) != 0)
+        printf(" --command NAME [QUESTION ...]");
     if (command->first != NULL)
         printf(" %s", command->first);
     if (command->rest != NULL)
         printf(" [%s ...]", command->rest);
     printf("\n\n%s\n", command->help);
-    if (command->first != NULL)
+    if ((command->flags & COMMAND_POLICY) != 0)
+        policy_options_show();
+    else if (command->verb != NULL && command->first != NULL)
         printf("A %s of - is read from standard input.\n", command->first);
     return STATUS_YES;
 }
@@ -133,8 +141,10 @@ static int option_take(struct invocation *invocation, int option, char **argv, s
     case OPTION_YES: options->yes = true; return 0;
     case OPTION_HELP: invocation->help = true; return 0;
     case OPTION_VERSION: invocation->version = true; return 0;
-    default: return option_bad(option, argv[optind - 1], error);
     }
+    if (option >= OPTION_POLICY)
+        return policy_option_take(&options->policy, (enum policy_option)(option - OPTION_POLICY), optarg, error);
+    return option_bad(option, argv[optind - 1], error);
 }
 
 /* Options may stand anywhere. One key in 64 begins with a hyphen: what has the form of a key is never taken for an
@@ -169,13 +179,23 @@ static int target_choose(struct session_target *target, struct error *error)
     return 0;
 }
 
-static int command_check(const struct command *command, const struct invocation *invocation, struct error *error)
+static int policy_check(const struct command *command, const struct policy_options *options, struct error *error)
 {
-    size_t n = invocation->n_words - 1;
+    for (enum policy_option option = 0; option < POLICY_OPTIONS; option++)
+        if (options->value[option] != NULL && (command->flags & COMMAND_POLICY) == 0)
+            return error_set(error, "%s takes no --%s", command->name, policy_option_name(option));
+    return 0;
+}
+
+static int command_check(const struct command *command, const struct invocation *invocation, size_t n,
+                         struct error *error)
+{
     if (invocation->options.fix && (command->flags & COMMAND_FIX) == 0)
         return error_set(error, "%s takes no --fix", command->name);
     if (invocation->options.yes && (command->flags & COMMAND_YES) == 0)
         return error_set(error, "%s takes no --yes", command->name);
+    if (policy_check(command, &invocation->options.policy, error) != 0)
+        return -1;
     if (n < command->min)
         return error_set(error, "%s needs a %s; see tokenkeep %s --help", command->name, command->first, command->name);
     if (n > command->max)
@@ -190,7 +210,8 @@ static int invocation_run(struct invocation *invocation)
     struct error error;
     if (invocation->version)
         return puts("tokenkeep " PACKAGE_VERSION) < 0 ? STATUS_NO_VERDICT : STATUS_YES;
-    const struct command *command = invocation->n_words == 0 ? NULL : command_find(invocation->words[0]);
+    size_t n_used = 0;
+    const struct command *command = command_find(invocation->words, invocation->n_words, &n_used);
     if (invocation->help && invocation->n_words == 0)
         return help_show();
     if (command == NULL) {
@@ -202,9 +223,10 @@ static int invocation_run(struct invocation *invocation)
     }
     if (invocation->help)
         return help_show_command(command);
-    if (target_choose(&options->target, &error) != 0 || command_check(command, invocation, &error) != 0)
+    if (target_choose(&options->target, &error) != 0 ||
+        command_check(command, invocation, invocation->n_words - n_used, &error) != 0)
         return usage_fail(options->json, &error);
-    return command_run(command, options, invocation->words + 1, invocation->n_words - 1);
+    return command_run(command, options, invocation->words + n_used, invocation->n_words - n_used);
 }
 
 int main(int argc, char **argv)

@@ -10,6 +10,7 @@
 #include "base/reports.h"
 #include "base/secret_file.h"
 #include "base/signals.h"
+#include "keep/policy.h"
 #include "worker/accept.h"
 #include "worker/audit.h"
 #include "worker/connection.h"
@@ -336,6 +337,17 @@ static bool check_redis(const struct config *config, const char *password)
     return trip.done;
 }
 
+static bool check_policies(const struct config *config)
+{
+    struct error error;
+    struct policies *policies = policies_new(config, NULL, &error);
+    if (policies == NULL)
+        log_error("%s", error.text);
+    const bool loaded = policies != NULL;
+    policies_free(&policies);
+    return loaded;
+}
+
 int worker_check(const struct config *config, bool redis)
 {
     struct secrets secrets;
@@ -345,7 +357,10 @@ int worker_check(const struct config *config, bool redis)
         return EXIT_STATUS_CONFIG;
     log_info("the keyring %s holds %zu key%s", config->keyring, vault_keys(secrets.vault),
              vault_keys(secrets.vault) == 1 ? "" : "s");
-    bool reached = !redis || check_redis(config, secrets.password);
+    const bool loaded = check_policies(config);
+    const bool reached = !redis || check_redis(config, secrets.password);
     secrets_free(&secrets);
+    if (!loaded)
+        return EXIT_STATUS_CONFIG;
     return reached ? EXIT_STATUS_OK : EXIT_STATUS_FAILURE;
 }

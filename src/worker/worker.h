@@ -32,9 +32,9 @@ struct worker_setup {
  * SIGHUP, SIGUSR1 are ignored: a terminal sends them to the whole group, the master decides. */
 int worker_main(const struct worker_setup *setup) __attribute__((warn_unused_result));
 
-/* What a worker does before it serves, without serving: opens the keyring and the password file as root, gives up root;
- * with `redis`, makes a Redis round trip too. Logs what is wrong. Returns the exit status. Run it in a forked child: it
- * changes user. */
+/* What a worker does before it serves, without serving: opens the keyring and the password file as root, gives up root,
+ * loads the policies; with `redis`, makes a Redis round trip too. Logs what is wrong. Returns the exit status. Run it
+ * in a forked child: it changes user. */
 int worker_check(const struct config *config, bool redis) __attribute__((warn_unused_result));
 
 #endif

@@ -65,7 +65,34 @@ CLIENT = [
     (["delete", KEY], 1),
     (["delete-all", "--yes"], 0),
     (["keygen"], 0),
+    (["policy", "try", "p/p.lua", "--command", "get", "--token-json", "p/token.json", "--set", "inside=::1/128"], 1),
+    (["policy", "try", "p/p.lua", "--command", "issue", "--token-json", "p/token.json", "--user", "ada", "--json"], 0),
+    (["policy", "try", "p/p.lua", "--command", "list", "--peer", "[::1]:7"], 2),
+    (["policy", "try", "p/p.lua", "--command", "list", "--token-json", "p/token.json"], 64),
+    (["policy", "try", "p/p_test.lua", "--command", "list"], 2),
+    (["policy", "test", "p"], 1),
 ]
+
+POLICY = {
+    "p.lua": """
+        local inside
+        return {
+          load = function(settings) inside = keep.cidr{settings.inside or "10.0.0.0/8"} end,
+          get = function(request, token) return inside(request.address), "not from here" end,
+          issue = function(request, token) return true, { expires = keep.json.null, scopes = { "b", "a", token.scopes[1] } } end,
+          list = function() while true do end end,
+        }""",
+    "token.json": NEW,
+    "p_test.lua": """
+        return { policy = "p.lua", settings = { inside = "::1" }, cases = {
+          { request = { command = "get" }, want = "not from here" },
+          { request = { command = "get", address = "::1" }, want = "not from here" },
+          { request = { command = "issue", user = "ada" }, want = { scopes = { "a", "b" } }, token = { scopes = { "a" } }, fresh = true },
+          { request = { command = "list" }, fails = "instructions" },
+          { request = { command = "store" }, token = { scopse = {} }, want = true },
+          { name = 7 } } }""",
+    "q_test.lua": "error('no test')",
+}
 
 
 def resp(*words):
@@ -106,9 +133,12 @@ def run_resp(address):
 
 
 def run_client(folder, address):
+    os.mkdir(os.path.join(folder, "p"))
+    for name, text in POLICY.items():
+        Path(folder, "p", name).write_text(text)
     for arguments, expected in CLIENT:
         done = subprocess.run(valgrind(folder) + [program("tokenkeep"), "--socket", address, *arguments], timeout=60,
-                              capture_output=True, text=True, check=False)
+                              capture_output=True, text=True, check=False, cwd=folder)
         assert done.returncode == expected, f"tokenkeep {arguments[0]}: {done.stdout}{done.stderr}"
 
 

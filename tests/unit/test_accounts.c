@@ -63,12 +63,43 @@ static void nobody(void **state)
     assert_null(account_name((uid_t)-1));
 }
 
+static void by_name(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"", "+", "-x", "roo", "root ", "no such user", "a\nb"};
+    uid_t uid = 7;
+    assert_true(account_find("root", &uid));
+    assert_int_equal(uid, 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(account_find(bad[i], &uid));
+    assert_int_equal(uid, 0);
+}
+
+/* An assumed name stays until it is taken back; no bad one is. */
+static void assumed(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "", "+", "-x", "a\nb", "\xff", "a234567890123456789012345678901234567890123456789012345678901234"};
+    assert_true(account_assume(4000000001, "ada"));
+    assert_string_equal(account_name(4000000001), "ada");
+    assert_true(account_assume(0, "zero"));
+    assert_string_equal(account_name(0), "zero");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(account_assume(0, bad[i]));
+    assert_string_equal(account_name(0), "zero");
+    assert_true(account_assume(0, NULL));
+    assert_string_equal(account_name(0), "root");
+    assert_string_equal(account_name(4000000001), "ada");
+    assert_true(account_assume(4000000001, NULL));
+    assert_null(account_name(4000000001));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(everybody),
-        cmocka_unit_test(neighbours),
-        cmocka_unit_test(nobody),
+        cmocka_unit_test(everybody), cmocka_unit_test(neighbours), cmocka_unit_test(nobody),
+        cmocka_unit_test(by_name),   cmocka_unit_test(assumed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
