@@ -18,6 +18,9 @@
     X(ERR_BUSY, "err-busy", "requests refused because too many waited")                            \
     X(ERR_UNAVAIL, "err-unavail", "requests without a verdict because Redis was away")             \
     X(ERR_AUDIT, "err-audit", "changes refused or left in doubt because the audit log failed")     \
+    X(POLICY_REFUSED, "policy-refused", "requests refused by a policy")                            \
+    X(POLICY_FAILED, "policy-failed", "requests refused because a policy failed")                  \
+    X(POLICY_SHADOW, "policy-shadow", "verdicts of policies in shadow mode that had no effect")    \
     X(CACHE_HITS, "cache-hits", "look-ups answered from the cache")                                \
     X(CACHE_NEGATIVE_HITS, "cache-negative-hits", "look-ups answered from the unknown keys")       \
     X(CACHE_MISSES, "cache-misses", "look-ups that needed Redis")                                  \

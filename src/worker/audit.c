@@ -16,6 +16,7 @@
 struct audit {
     struct notices mismatched, expired; /* by key */
     struct notices malformed, denied;   /* by the client's address or user */
+    struct notices refused;             /* look-ups, by key */
     struct worker *worker;
     struct request_list held; /* changes that wait for their record, in the order of the records */
     struct event *look;       /* a timer, while some wait */
@@ -50,13 +51,17 @@ static size_t add_scope(char *out, size_t used, const char *scope)
 
 static char joined[EVENT_SCOPES_MAX + 1];
 
-static struct event_text join_scopes(const struct cache_entry *entry)
+static struct event_text join_packed_scopes(const char *scope, size_t n)
 {
-    const char *scope = cache_entry_scopes(entry);
     size_t used = 0;
-    for (uint32_t i = 0; i < entry->n_scopes; i++, scope += strlen(scope) + 1)
+    for (size_t i = 0; i < n; i++, scope += strlen(scope) + 1)
         used = add_scope(joined, used, scope);
     return (struct event_text){joined, used};
+}
+
+static struct event_text join_scopes(const struct cache_entry *entry)
+{
+    return join_packed_scopes(cache_entry_scopes(entry), entry->n_scopes);
 }
 
 static struct event_text join_scope_list(const struct token_data *data)
@@ -261,6 +266,32 @@ void audit_malformed(struct request *request)
 void audit_denied(struct request *request)
 {
     report_client(request, EVENT_REQUEST_DENIED, &request_worker(request)->audit->denied, EVENT_DENIED, "role");
+}
+
+/* A look-up can be refused as often as a client likes, and is told when one is due for its key; all else each time. */
+void audit_refused(struct request *request, const struct policy_token *token, const struct policy_answer *answer)
+{
+    struct worker *worker = request_worker(request);
+    struct error reason;
+    unsigned left_out = 0;
+    if (worker->reports == NULL)
+        return;
+    if (request->command->role == ROLE_VERIFY && token != NULL &&
+        !notices_due(&worker->audit->refused, token->key.text, token->key.size, clock_boot(), &left_out))
+        return;
+    struct audit_event event = event_of(request, EVENT_REQUEST_DENIED);
+    error_set(&reason, "policy %s: %s", answer->policy, answer->reason);
+    event.result = EVENT_DENIED;
+    event.reason = event_text(reason.text);
+    event.count = left_out + 1;
+    if (token != NULL) {
+        event.key = token->key;
+        event.username = token->username;
+        event.token_type = event_text(token->token_type);
+        event.scopes = join_packed_scopes(token->scopes, token->n_scopes);
+        event.expires = token->expires;
+    }
+    reports_event(worker->reports, &event);
 }
 
 /* Changes that wait for their record. */

@@ -6,6 +6,7 @@
 
 #include "base/event.h"
 #include "keep/keep.h"
+#include "keep/policy.h"
 #include "worker/request.h"
 
 /* What keeps clients from flooding the log and the audit log, and the changes that wait for their record to be on the
@@ -50,6 +51,9 @@ void audit_look_up(struct request *request, enum keep_result result, const struc
 
 /* Something was presented that is no token, or no key. */
 void audit_malformed(struct request *request);
+
+/* A policy refuses the request; `token` is NULL where there is none. */
+void audit_refused(struct request *request, const struct policy_token *token, const struct policy_answer *answer);
 
 /* The request is not for the listener's role. */
 void audit_denied(struct request *request);

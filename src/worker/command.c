@@ -13,30 +13,32 @@
 #define JSON    COMMAND_JSON
 #define RESP    COMMAND_RESP
 
+#define NO_POLICY POLICY_POINTS
+
 static const struct command commands[] = {
-    {"GET", "<token>", 1, 1, ROLE_VERIFY, 0, handle_get, "the data behind a token"},
-    {"CHECK", "<token> [<scope>...]", 1, 1 + TOKEN_DATA_SCOPES_MAX, ROLE_VERIFY, 0, handle_check,
+    {"GET", "<token>", 1, 1, ROLE_VERIFY, 0, handle_get, POLICY_GET, "the data behind a token"},
+    {"CHECK", "<token> [<scope>...]", 1, 1 + TOKEN_DATA_SCOPES_MAX, ROLE_VERIFY, 0, handle_check, POLICY_CHECK,
      "the user name, when the token is valid and has every scope"},
-    {"PING", "", 0, 0, ROLE_VERIFY, 0, handle_ping, "OK"},
-    {"HELP", "", 0, 0, ROLE_VERIFY, 0, handle_help, "this list"},
-    {"QUIT", "", 0, 0, ROLE_VERIFY, 0, handle_quit, "OK after all answers, then the connection closes"},
-    {"GETKEY", "<key>", 1, 1, ROLE_MANAGE, 0, handle_getkey, "the data behind a key"},
-    {"STORE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_store, "store the data of a token"},
-    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_issue,
+    {"PING", "", 0, 0, ROLE_VERIFY, 0, handle_ping, NO_POLICY, "OK"},
+    {"HELP", "", 0, 0, ROLE_VERIFY, 0, handle_help, NO_POLICY, "this list"},
+    {"QUIT", "", 0, 0, ROLE_VERIFY, 0, handle_quit, NO_POLICY, "OK after all answers, then the connection closes"},
+    {"GETKEY", "<key>", 1, 1, ROLE_MANAGE, 0, handle_getkey, POLICY_GETKEY, "the data behind a key"},
+    {"STORE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_store, POLICY_STORE, "store the data of a token"},
+    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_issue, POLICY_ISSUE,
      "make a token for the data, store it and tell it"},
-    {"DELETE", "<key>", 1, 1, ROLE_MANAGE, CHANGE, handle_delete, "revoke a token"},
-    {"DELETEALL", "", 0, 0, ROLE_MANAGE, CHANGE, handle_deleteall, "revoke every token"},
-    {"LIST", "", 0, 0, ROLE_MANAGE, BARRIER, handle_list, "the key of every token"},
-    {"VERIFYALL", "[FIX]", 0, 1, ROLE_MANAGE, BARRIER, handle_verifyall,
+    {"DELETE", "<key>", 1, 1, ROLE_MANAGE, CHANGE, handle_delete, POLICY_DELETE, "revoke a token"},
+    {"DELETEALL", "", 0, 0, ROLE_MANAGE, CHANGE, handle_deleteall, POLICY_DELETEALL, "revoke every token"},
+    {"LIST", "", 0, 0, ROLE_MANAGE, BARRIER, handle_list, POLICY_LIST, "the key of every token"},
+    {"VERIFYALL", "[FIX]", 0, 1, ROLE_MANAGE, BARRIER, handle_verifyall, POLICY_VERIFYALL,
      "open every stored value, tell the bad ones, delete them with FIX"},
-    {"STATS", "", 0, 0, ROLE_MANAGE, 0, handle_stats, "counters of this server"},
-    {"PING", "[<text>]", 0, 1, ROLE_VERIFY, RESP, handle_ping, "PONG, or the text"},
-    {"ECHO", "<text>", 1, 1, ROLE_VERIFY, RESP, handle_echo, "the text"},
-    {"HELLO", "[2]", 0, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_hello, "greeting of Redis clients"},
-    {"CLIENT", "SETNAME|SETINFO|ID", 1, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_client,
+    {"STATS", "", 0, 0, ROLE_MANAGE, 0, handle_stats, NO_POLICY, "counters of this server"},
+    {"PING", "[<text>]", 0, 1, ROLE_VERIFY, RESP, handle_ping, NO_POLICY, "PONG, or the text"},
+    {"ECHO", "<text>", 1, 1, ROLE_VERIFY, RESP, handle_echo, NO_POLICY, "the text"},
+    {"HELLO", "[2]", 0, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_hello, NO_POLICY, "greeting of Redis clients"},
+    {"CLIENT", "SETNAME|SETINFO|ID", 1, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_client, NO_POLICY,
      "greeting of Redis clients"},
-    {"SELECT", "0", 1, 1, ROLE_VERIFY, RESP, handle_select, "greeting of Redis clients"},
-    {"COMMAND", "", 0, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_command, "greeting of Redis clients"},
+    {"SELECT", "0", 1, 1, ROLE_VERIFY, RESP, handle_select, NO_POLICY, "greeting of Redis clients"},
+    {"COMMAND", "", 0, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_command, NO_POLICY, "greeting of Redis clients"},
 };
 
 const struct command *command_table(size_t *n)

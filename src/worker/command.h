@@ -4,6 +4,7 @@
 #ifndef TK_WORKER_COMMAND_H
 #define TK_WORKER_COMMAND_H
 
+#include "keep/policy.h"
 #include "worker/connection.h"
 #include "worker/input.h"
 #include "worker/request.h"
@@ -28,6 +29,7 @@ struct command {
     enum role role; /* the least a listener must allow */
     int flags;
     command_handler *handler;
+    enum policy_point point; /* what policies call it; POLICY_POINTS: it does not concern them */
     const char *help;
 };
 

@@ -29,9 +29,11 @@ struct worker {
     struct shared_slot *slot;
     struct event_base *base;
     struct keep *keep;
-    struct reports *reports; /* NULL: nobody listens */
-    struct audit *audit;     /* see audit.h */
-    struct keep_time now;    /* read after each recv() */
+    struct reports *reports;     /* NULL: nobody listens */
+    struct policies *policies;   /* NULL: none is configured */
+    int64_t next_policy_failure; /* boot-time clock: until then the log hears of none */
+    struct audit *audit;         /* see audit.h */
+    struct keep_time now;        /* read after each recv() */
     enum worker_phase phase;
     struct connection_list connections;
     struct connection_list unsettled; /* to be brought up to date before the loop waits again */

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "worker/audit.h"
+#include "worker/gate.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -51,6 +52,8 @@ static void answer_malformed(struct request *request)
 static void get_done(void *argument, enum keep_result result, const struct cache_entry *entry)
 {
     struct request *request = argument;
+    if (result == KEEP_DONE && !gate_permits(request, entry))
+        return;
     audit_look_up(request, result, entry, NULL);
     if (result == KEEP_DONE)
         answer_text(request, cache_entry_json(entry), entry->json_size);
@@ -113,6 +116,8 @@ static void check_done(void *argument, enum keep_result result, const struct cac
 {
     struct request *request = argument;
     const struct word *missing = result == KEEP_DONE ? missing_scope(request, entry) : NULL;
+    if (result == KEEP_DONE && missing == NULL && !gate_permits(request, entry))
+        return;
     audit_look_up(request, result, entry, missing);
     if (missing != NULL)
         answer_no_detail(request, "scope", *missing);
@@ -175,15 +180,37 @@ static void delete_done(void *argument, enum keep_result result)
     answer_change(argument, result);
 }
 
+static void delete_now(struct request *request)
+{
+    audit_remember_key(request, request->token.key);
+    keep_delete(request_worker(request)->keep, request->token.key, delete_done, request);
+}
+
+/* Policies are asked of what is there; a value that cannot be read is nobody's token. */
+static void delete_looked_up(void *argument, enum keep_result result, const struct cache_entry *entry)
+{
+    struct request *request = argument;
+    if (result == KEEP_UNAVAILABLE || result == KEEP_BUSY) {
+        audit_remember_key(request, request->token.key);
+        delete_done(request, result);
+    } else if (gate_permits(request, entry)) {
+        delete_now(request);
+    }
+}
+
 void handle_delete(struct request *request, const struct word *words, size_t n_words)
 {
+    struct worker *worker = request_worker(request);
     (void)n_words;
     if (!token_part_valid(words[0].text, words[0].size)) {
         answer_malformed(request);
         return;
     }
-    audit_remember_key(request, words[0].text);
-    keep_delete(request_worker(request)->keep, words[0].text, delete_done, request);
+    memcpy(request->token.key, words[0].text, TOKEN_PART_SIZE);
+    if (gate_wants_token(request))
+        keep_get(worker->keep, &worker->now, request->token.key, NULL, delete_looked_up, request);
+    else
+        delete_now(request);
 }
 
 static struct token_data *read_data(struct request *request, struct word json, enum token_data_source source)
@@ -205,7 +232,7 @@ void handle_store(struct request *request, const struct word *words, size_t n_wo
 {
     (void)n_words;
     struct token_data *data = read_data(request, words[0], TOKEN_DATA_WITH_TOKEN);
-    if (data != NULL) {
+    if (data != NULL && gate_permits_data(request, &data)) {
         audit_remember_data(request, data);
         keep_store(request_worker(request)->keep, data, true, store_done, request);
     }
@@ -236,7 +263,7 @@ void handle_issue(struct request *request, const struct word *words, size_t n_wo
 {
     (void)n_words;
     struct token_data *data = read_data(request, words[0], TOKEN_DATA_NEW_TOKEN);
-    if (data != NULL) {
+    if (data != NULL && gate_permits_data(request, &data)) {
         request->token = data->token;
         audit_remember_data(request, data);
         keep_store(request_worker(request)->keep, data, false, issue_done, request);
@@ -274,7 +301,8 @@ static void delete_all_done(void *argument, enum keep_result result, const struc
 void handle_deleteall(struct request *request, const struct word *words, size_t n_words)
 {
     (void)words, (void)n_words;
-    keep_scan(request_worker(request)->keep, SCAN_DELETE, delete_all_done, request);
+    if (gate_permits(request, NULL))
+        keep_scan(request_worker(request)->keep, SCAN_DELETE, delete_all_done, request);
 }
 
 static void list_done(void *argument, enum keep_result result, const struct scan_result *scan)
@@ -289,7 +317,8 @@ static void list_done(void *argument, enum keep_result result, const struct scan
 void handle_list(struct request *request, const struct word *words, size_t n_words)
 {
     (void)words, (void)n_words;
-    keep_scan(request_worker(request)->keep, SCAN_LIST, list_done, request);
+    if (gate_permits(request, NULL))
+        keep_scan(request_worker(request)->keep, SCAN_LIST, list_done, request);
 }
 
 static void answer_all_verified(struct request *request)
@@ -318,6 +347,6 @@ void handle_verifyall(struct request *request, const struct word *words, size_t 
     bool fix = n_words == 1;
     if (fix && (words[0].size != 3 || strncasecmp(words[0].text, "FIX", 3) != 0))
         answer_err(request, ERR_BADREQ, "VERIFYALL takes FIX or nothing");
-    else if (!fix || audit_permits(request))
+    else if ((!fix || audit_permits(request)) && gate_permits(request, NULL))
         keep_scan(request_worker(request)->keep, fix ? SCAN_VERIFY_FIX : SCAN_VERIFY, verify_all_done, request);
 }

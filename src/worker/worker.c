@@ -58,6 +58,19 @@ static bool take_secrets(const struct config *config, struct secrets *secrets)
     return false;
 }
 
+/* Loads the policies, where there are any. `lua_call` as in lua_sandbox.h. */
+static bool take_policies(const struct config *config, _Atomic uint64_t *lua_call, struct policies **policies)
+{
+    struct error error;
+    *policies = NULL;
+    if (config->n_policies == 0)
+        return true;
+    *policies = policies_new(config, lua_call, &error);
+    if (*policies == NULL)
+        log_error("%s", error.text);
+    return *policies != NULL;
+}
+
 void worker_read_clocks(struct worker *worker)
 {
     worker->now = (struct keep_time){clock_boot(), clock_wall()};
@@ -261,6 +274,7 @@ static void process_free(struct process *process)
         if (events[i] != NULL)
             event_free(events[i]);
     audit_free(&worker->audit);
+    policies_free(&worker->policies);
     request_free_spare(worker);
     buffer_pool_free();
     if (worker->base != NULL)
@@ -274,12 +288,18 @@ int worker_main(const struct worker_setup *setup)
 {
     struct secrets secrets;
     struct process *process = memory_zeroed(sizeof *process);
+    struct shared_slot *slot = &setup->shared->slots[setup->slot];
     char name[32];
     snprintf(name, sizeof name, "worker %u", setup->number);
     log_name_process(name);
     signals_hold((int[]){SIGTERM, SIGUSR2}, 2);
-    shared_slot_own(&setup->shared->slots[setup->slot]);
+    shared_slot_own(slot);
     if (!take_secrets(setup->config, &secrets)) {
+        free(process);
+        return EXIT_STATUS_CONFIG;
+    }
+    if (!take_policies(setup->config, &slot->lua_call, &process->worker.policies)) {
+        secrets_free(&secrets);
         free(process);
         return EXIT_STATUS_CONFIG;
     }
