@@ -124,6 +124,9 @@ static int reopen(struct file *file)
     struct error error;
     int old = file->fd;
     int result = open_path(file, &error);
+    /* What was written counts as kept, so the disk must have it, wherever the file has been moved to. */
+    if (old >= 0 && file->unsynced)
+        (void)fdatasync(old);
     /* Not before: while it is open, no new file can have its inode number. */
     if (old >= 0)
         close(old);
