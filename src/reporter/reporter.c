@@ -228,12 +228,13 @@ static void hooks_begin(struct process *process)
     });
 }
 
-/* The hooks hear what is left to tell, and stop; then the next reporter may read. */
+/* The hooks hear what is left to tell, and stop; then the next reporter may read. One turn of the loop, and not until
+ * nothing is left to do: a hook whose timers set each other going always has something to do. */
 static void hooks_end(struct process *process)
 {
     if (reads(process))
         losses_tell(process);
-    event_base_loop(process->base, EVLOOP_NONBLOCK);
+    event_base_loop(process->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     hooks_free(&process->hooks);
     intake_free(&process->intake);
 }
