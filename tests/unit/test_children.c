@@ -247,6 +247,22 @@ static void kills_the_stuck_alone(void **state)
     assert_true(is_running(other));
 }
 
+/* Hooks that loop, one after the other, up to their limits: the loop does not turn, and still it gets on. */
+static void takes_lua_calls_for_ticks(void **state)
+{
+    (void)state;
+    behaviour = STUCK;
+    children_replace(children, &config, &listeners, NULL);
+    const pid_t stuck = wait_for_start(0, 0), calling = wait_for_start(1, 0);
+    const int64_t begun = clock_boot();
+    for (int second = 1; second < 15; second++) {
+        atomic_fetch_add(&shared->slots[1].lua_call, 1);
+        children_turn(children, begun - CLOCK_SECOND / 2 + second * CLOCK_SECOND);
+    }
+    assert_int_equal(WTERMSIG(reap(stuck)), SIGKILL);
+    assert_true(is_running(calling));
+}
+
 static void blames_nobody_for_its_own_stop(void **state)
 {
     (void)state;
@@ -593,6 +609,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(restarts_at_once_who_had_lived, set_up, tear_down),
         cmocka_unit_test_setup_teardown(restarts_later_and_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kills_the_stuck_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(takes_lua_calls_for_ticks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(blames_nobody_for_its_own_stop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(replaces_all, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kills_who_does_not_finish, set_up, tear_down),
