@@ -278,6 +278,8 @@ def test_stopped_for_a_while(start_daemon, start_redis):
 
 
 def test_stopped_for_long(start_daemon, start_redis):
+    idle = start_daemon(start_redis(), audit={})
+    idle_pid = idle.reporter()
     daemon = start_daemon(start_redis(), audit={})
     pid = daemon.reporter()
     with Load(daemon, clients=1) as load:
@@ -289,6 +291,7 @@ def test_stopped_for_long(start_daemon, start_redis):
         load.wait_for(200)
     stop(daemon)
     assert f"reporter (pid {pid}) has not ticked for 10 s and is killed" in daemon.stderr()
+    assert idle.reporter() == idle_pid, "one that has nothing to do was taken for one that stands still"
     missing = load.stored - audit_keys(daemon)
     assert len(missing) <= told_lost(daemon) <= len(missing) + DATAGRAM_RECORDS
 
@@ -429,6 +432,25 @@ def test_a_stop_loses_nothing(start_daemon, start_redis):
     assert load.stored <= recorded <= load.sent
     assert told_lost(daemon) == 0
     assert kinds(daemon) == ["server.start", "server.stop"]
+
+
+def test_a_stop_hands_on_all_that_waits(start_daemon, start_redis):
+    daemon = start_daemon(start_redis(), audit={})
+    until(lambda: kinds(daemon) == ["server.start"], 10, "the first record")
+    pid = daemon.reporter()
+    os.kill(pid, signal.SIGSTOP)
+    texts = [token() for _ in range(300)]
+    with daemon.connect() as client:
+        for text in texts:  # one after the other, so that each record has a datagram of its own
+            assert client.ask("STORE " + to_json(data(text))).last == "OK"
+    assert not audit_keys(daemon)
+    daemon.ended = True
+    daemon.signal(signal.SIGTERM)
+    until(lambda: not daemon.workers(), 10, "the workers to end")
+    os.kill(pid, signal.SIGCONT)
+    assert daemon.process.wait(20) == 0
+    assert audit_keys(daemon) == {key_of(text) for text in texts}
+    assert told_lost(daemon) == 0 and kinds(daemon) == ["server.start", "server.stop"]
 
 
 def test_a_stop_waits_ten_seconds_for_it(start_daemon, start_redis):

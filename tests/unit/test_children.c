@@ -510,6 +510,23 @@ static void stops_the_reporter_last(void **state)
     assert_int_equal(children_running(children), 0);
 }
 
+/* A former one still hands on what it has read: two at once would not know what the other has had. */
+static void waits_for_a_former_reporter(void **state)
+{
+    (void)state;
+    struct config next = config;
+    behaviour = STUBBORN;
+    config.workers = next.workers = 0;
+    const pid_t former = start_with_reporter();
+    children_replace(children, &next, &listeners, channel);
+    wait_for_start(1, 0);
+    children_stop_workers(children, INT64_MAX);
+    assert_false(children_reporter_alone(children));
+    assert_int_equal(kill(former, SIGKILL), 0);
+    reap(former);
+    assert_true(children_reporter_alone(children));
+}
+
 /* One that waits for its restart comes back for the last records. */
 static void starts_a_reporter_to_stop_it(void **state)
 {
@@ -621,6 +638,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(replaces_the_reporter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lets_the_last_reporter_hear_all, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stops_the_reporter_last, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(waits_for_a_former_reporter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(starts_a_reporter_to_stop_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kills_a_reporter_that_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(has_files_reopened, set_up, tear_down),
