@@ -446,7 +446,7 @@ def test_a_stop_hands_on_all_that_waits(start_daemon, start_redis):
     assert not audit_keys(daemon)
     daemon.ended = True
     daemon.signal(signal.SIGTERM)
-    until(lambda: not daemon.workers(), 10, "the workers to end")
+    until(lambda: int(process_field(pid, "ShdPnd"), 16) & 1 << (signal.SIGTERM - 1), 10, "the reporter's turn to stop")
     os.kill(pid, signal.SIGCONT)
     assert daemon.process.wait(20) == 0
     assert audit_keys(daemon) == {key_of(text) for text in texts}
