@@ -10,8 +10,8 @@ import time
 import pytest
 
 from client import Closed
-from hooks import json_lines
-from tokens import data, key_of, to_json, token
+from hooks import hook_file, json_lines
+from tokens import data, key_of, part, to_json, token
 from waiting import until
 
 REQUIRED = {"mode": "required"}
@@ -183,6 +183,40 @@ def test_a_full_disk(start_daemon, start_redis, folder):
     os.unlink(ballast)
     until(lambda: daemon.ask(store(refused)).last == "OK", 10, "changes to be permitted again")
     assert {key_of(refused), key_of(doubtful)} <= recorded(daemon)
+
+
+# Writes deletions down, but for the first of them: the file is closed meanwhile.
+GAP = """
+local file, path, heard = nil, nil, 0
+return {
+    start = function(settings)
+        path = settings.audit.file
+        file = assert(keep.file.open(path))
+    end,
+    event = function(event)
+        heard = heard + (event.event == "token.delete" and 1 or 0)
+        if heard == 1 then
+            file:close()
+        elseif heard == 1500 then
+            file = assert(keep.file.open(path))
+        end
+        if heard >= 1500 then
+            assert(file:append(keep.json.encode(event)))
+        end
+    end,
+}
+"""
+
+
+def test_a_repair_waits_for_every_record(start_daemon, start_redis, folder):
+    """VERIFYALL FIX has as many records as it deletes values; that the last is on the disk is not enough."""
+    redis = start_redis()
+    daemon = start_daemon(redis, audit=REQUIRED, workers=1, hooks={hook_file(folder, "gap.lua", GAP): {}})
+    redis.client().mset({"token:" + part(): "unreadable" for _ in range(3000)})
+    assert daemon.ask("VERIFYALL FIX").last == DOUBTFUL
+    assert recorded(daemon, "token.delete")
+    redis.client().mset({"token:" + part(): "unreadable" for _ in range(3000)})
+    assert daemon.ask("VERIFYALL FIX").last == "OK 3000 3000"
 
 
 def test_in_resp(start_daemon, start_redis):
