@@ -361,15 +361,19 @@ struct audit *audit_new(struct worker *worker)
     return audit;
 }
 
-void audit_free(struct audit **audit)
+void audit_stop(struct audit *audit)
 {
     struct request *request;
-    if (*audit == NULL)
-        return;
-    while ((request = TAILQ_FIRST(&(*audit)->held)) != NULL) {
-        TAILQ_REMOVE(&(*audit)->held, request, audit.link);
+    while ((request = TAILQ_FIRST(&audit->held)) != NULL) {
+        TAILQ_REMOVE(&audit->held, request, audit.link);
         answer_unrecorded(request);
     }
+}
+
+void audit_free(struct audit **audit)
+{
+    if (*audit == NULL)
+        return;
     event_free((*audit)->look);
     free(*audit);
     *audit = NULL;

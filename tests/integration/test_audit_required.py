@@ -219,6 +219,26 @@ def test_a_repair_waits_for_every_record(start_daemon, start_redis, folder):
     assert daemon.ask("VERIFYALL FIX").last == "OK 3000 3000"
 
 
+def test_a_worker_ends_while_a_repair_waits(start_daemon, start_redis):
+    """Its client has gone, and what it found is let go of."""
+    redis = start_redis()
+    daemon = start_daemon(redis, audit=REQUIRED, workers=1)
+    redis.client().set("token:" + part(), "unreadable")
+    reporter, worker = daemon.reporter(), daemon.workers()[0]
+    daemon.steady = None
+    os.kill(reporter, signal.SIGSTOP)
+    try:
+        client = daemon.connect()
+        client.send("VERIFYALL FIX\n")
+        client.expect_silence(0.5)
+        client.reset()
+        os.kill(worker, signal.SIGTERM)
+        until(lambda: worker not in daemon.workers(), 20, "the end of the worker")
+    finally:
+        os.kill(reporter, signal.SIGCONT)
+    daemon.wait_log(f"worker 1 (pid {worker}) ended with status 0")
+
+
 def test_in_resp(start_daemon, start_redis):
     daemon = start_daemon(start_redis(), audit=REQUIRED)
     hook = os.path.join(daemon.folder, "audit.log")
