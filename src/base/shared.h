@@ -43,10 +43,10 @@ struct shared_slot {
     _Atomic uint64_t metrics[METRICS]; /* see metrics.h; never reset, so sums over all slots only grow */
 };
 
-/* What one place has told the reporter. Whoever sits in it writes the first two, the reporter the
- * others. */
+/* What one place has told the reporter. Whoever sits in it writes the first three, the reporter the others. */
 struct shared_sender {
     _Alignas(64) _Atomic uint64_t sent; /* records given to the kernel: the sequence number of the next */
+    _Atomic uint64_t claimed;           /* the same, with those that are about to be: who sits here next begins there */
     _Atomic uint64_t dropped;           /* records that found the queue full */
     _Atomic uint64_t done;              /* records handed on, or found lost: the sequence number expected next */
     _Atomic uint64_t failed;            /* of the records below this one some may have missed the audit log */
