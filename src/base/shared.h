@@ -111,6 +111,9 @@ static inline void shared_count(struct shared_slot *slot, enum metric metric, ui
     atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
+/* Forgets which hooks of a reporter failed in the slot. */
+void shared_slot_forget_hooks(struct shared_slot *slot);
+
 /* Resets what a dead child held: its connections, its cache, whether it accepts, and the Lua call it died in. Its Redis
  * connection, when it did not put it away itself, becomes redis_unfenced; metrics stay for its successor. */
 void shared_slot_reset(struct shared_slot *slot);

@@ -284,6 +284,8 @@ static size_t child_add(struct children *children, unsigned number)
         snprintf(child->name, sizeof child->name, "reporter");
     else
         snprintf(child->name, sizeof child->name, "worker %u", number);
+    /* Those of an earlier configuration. */
+    shared_slot_forget_hooks(&children->shared->slots[slot]);
     child_start(children, slot);
     return slot;
 }

@@ -456,6 +456,17 @@ static void lets_the_next_reporter_read(void **state)
     assert_int_equal(atomic_load(&shared->reports_reader), 1);
 }
 
+/* Whoever had the slot before may have had other hooks. */
+static void blames_no_hook_of_a_new_reporter(void **state)
+{
+    (void)state;
+    atomic_store(&shared->slots[0].hook_running, 2);
+    atomic_store(&shared->slots[0].hook_failures[1], 9);
+    start_with_reporter();
+    assert_int_equal(atomic_load(&shared->slots[0].hook_running), 0);
+    assert_int_equal(atomic_load(&shared->slots[0].hook_failures[1]), 0);
+}
+
 static void replaces_the_reporter(void **state)
 {
     (void)state;
@@ -635,6 +646,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_one_nobody_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tells_of_crashes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lets_the_next_reporter_read, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(blames_no_hook_of_a_new_reporter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(replaces_the_reporter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lets_the_last_reporter_hear_all, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stops_the_reporter_last, set_up, tear_down),
