@@ -108,8 +108,9 @@ static bool audit_look(struct process *process, bool sync)
 static bool on_batch_done(void *argument)
 {
     struct process *process = argument;
+    const bool kept = audit_look(process, true); /* first: another flush would forget what was dropped before it */
     files_flush(process->files);
-    return audit_look(process, true);
+    return kept;
 }
 
 /* ---- losses ---- */
