@@ -93,12 +93,17 @@ static bool reads(const struct process *process)
 }
 
 /* Tells workers whether the audit log takes records, where they ask; with `sync`, makes sure that the disk has those
- * that it took. */
+ * that it took. While one configuration follows another, workers may ask though this reporter's own does not: to them
+ * an audit log that is written will do, and none will not. */
 static bool audit_look(struct process *process, bool sync)
 {
     const struct config *config = process->setup->config;
-    if (config->audit_mode != AUDIT_REQUIRED || config->audit_file == NULL)
-        return true;
+    if (config->audit_file == NULL)
+        return false;
+    if (config->audit_mode != AUDIT_REQUIRED) {
+        files_flush(process->files);
+        return files_take(process->files, config->audit_file, false);
+    }
     const bool takes = files_take(process->files, config->audit_file, sync);
     atomic_store(&process->setup->shared->audit_ready, takes);
     return takes;

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from client import Closed
-from hooks import hook_file, json_lines
+from hooks import hook_file, json_lines, recorder
 from tokens import data, key_of, part, to_json, token
 from waiting import until
 
@@ -183,6 +183,36 @@ def test_a_full_disk(start_daemon, start_redis, folder):
     os.unlink(ballast)
     until(lambda: daemon.ask(store(refused)).last == "OK", 10, "changes to be permitted again")
     assert {key_of(refused), key_of(doubtful)} <= recorded(daemon)
+
+
+def test_a_reporter_that_knows_of_no_audit_log(start_daemon, start_redis, folder):
+    """The reporter of the configuration before may still take what the workers of this one tell."""
+    path, settings, into = recorder(folder)
+    daemon = start_daemon(start_redis(), hooks={path: settings}, workers=1)
+    former = daemon.reporter()
+    for _ in range(10):
+        os.kill(former, signal.SIGSTOP)
+        text = token()
+        try:
+            daemon.audit_options = {**REQUIRED, "file": os.path.join(folder, "audit.log")}
+            daemon.hooks = {path: settings, "audit.lua": {}}
+            daemon.write_config()
+            daemon.reload()
+            client = daemon.connect()
+            client.send(store(text) + "\n")
+            client.expect_silence(0.3)
+        finally:
+            os.kill(former, signal.SIGCONT)
+        with client:
+            last = client.answer().last
+        assert last == DOUBTFUL or last == "OK" and key_of(text) in recorded(daemon)
+        until(lambda: former not in daemon.reporters(), 20, "the end of the former reporter")
+        daemon.audit_options, daemon.hooks = {}, {path: settings}
+        daemon.write_config()
+        former = daemon.reporter()
+        daemon.reload()
+        until(lambda: daemon.reporters() != [former] and len(daemon.reporters()) == 1, 20, "the reporter without")
+        former = daemon.reporter()
 
 
 # Writes deletions down, but for the first of them: the file is closed meanwhile.
