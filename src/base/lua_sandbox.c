@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/lua_library.h"
+#include "base/utf8.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -211,18 +212,18 @@ static void *allocate(void *owner, void *block, size_t old_size, size_t size)
 
 /* Failures. */
 
-/* Adds text to the failure, on one line. */
+/* Adds text to the failure, on one line, and fit for a log. */
 static void failure_add(struct sandbox *sandbox, const char *text, size_t size)
 {
     char *out = sandbox->failure;
-    size_t used = sandbox->failure_size;
-    for (size_t i = 0; i < size && used + 4 < FAILURE_SIZE; i++) {
-        const unsigned char c = (unsigned char)text[i];
-        if (c == '\n')
+    const size_t begin = sandbox->failure_size;
+    size_t used = begin;
+    for (size_t i = 0; i < size && used + 4 < FAILURE_SIZE; i++)
+        if (text[i] == '\n')
             used += (size_t)snprintf(out + used, FAILURE_SIZE - used, " | ");
-        else if (c != '\t')
-            out[used++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-    }
+        else if (text[i] != '\t')
+            out[used++] = text[i];
+    utf8_make_text(out + begin, used - begin);
     out[used] = '\0';
     sandbox->failure_size = used;
 }

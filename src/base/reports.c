@@ -40,7 +40,10 @@ struct reports *reports_new(const struct reports_settings *settings)
     struct reports *reports = memory_zeroed(sizeof *reports);
     reports->settings = *settings;
     reports->sender = &settings->shared->senders[settings->sender];
-    reports->next = atomic_load(&reports->sender->sent);
+    /* What its predecessor was about to send when it was killed may be on the way: those numbers are not given again.
+     */
+    reports->next = atomic_load(&reports->sender->claimed);
+    atomic_store(&reports->sender->sent, reports->next);
     TAILQ_INIT(&reports->blocks);
     return reports;
 }
@@ -147,12 +150,13 @@ static void note_failure(struct reports *reports, int failure)
     reports->failure = failure;
 }
 
-/* Whoever reads finds out what was lost by `sent`, so it moves once the kernel has the datagram. A process that is
- * killed in between leaves its successor to give the same numbers again, which hides no loss. */
+/* Whoever reads finds out what was lost by `sent`, so it moves once the kernel has the datagram. For a process that is
+ * killed in between there is `claimed`. */
 static bool send_block(struct reports *reports, struct block *block)
 {
     const struct datagram_head head = {reports->settings.sender, atomic_load(&reports->sender->sent), block->count};
     datagram_head_encode(&head, block->bytes);
+    atomic_store(&reports->sender->claimed, head.first + head.count);
     if (send(reports->settings.fd, block->bytes, block->size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         note_failure(reports, errno);
         return false;
@@ -187,6 +191,7 @@ void reports_free(struct reports **reports)
         drop(freed, block->count);
         remove_block(freed);
     }
+    atomic_store(&freed->sender->claimed, atomic_load(&freed->sender->sent));
     end_dropping(freed);
     free(freed->spare);
     free(freed);

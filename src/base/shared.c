@@ -87,6 +87,13 @@ uint32_t shared_listener_connections(const struct shared *shared, unsigned liste
     return sum;
 }
 
+void shared_slot_forget_hooks(struct shared_slot *slot)
+{
+    atomic_store(&slot->hook_running, 0);
+    for (size_t i = 0; i < SHARED_HOOKS; i++)
+        atomic_store(&slot->hook_failures[i], 0);
+}
+
 void shared_slot_reset(struct shared_slot *slot)
 {
     const uint64_t client = atomic_load(&slot->redis_client);

@@ -43,10 +43,10 @@ struct shared_slot {
     _Atomic uint64_t metrics[METRICS]; /* see metrics.h; never reset, so sums over all slots only grow */
 };
 
-/* What one place has told the reporter. Whoever sits in it writes the first two, the reporter the
- * others. */
+/* What one place has told the reporter. Whoever sits in it writes the first three, the reporter the others. */
 struct shared_sender {
     _Alignas(64) _Atomic uint64_t sent; /* records given to the kernel: the sequence number of the next */
+    _Atomic uint64_t claimed;           /* the same, with those that are about to be: who sits here next begins there */
     _Atomic uint64_t dropped;           /* records that found the queue full */
     _Atomic uint64_t done;              /* records handed on, or found lost: the sequence number expected next */
     _Atomic uint64_t failed;            /* of the records below this one some may have missed the audit log */
@@ -110,6 +110,9 @@ static inline void shared_count(struct shared_slot *slot, enum metric metric, ui
     _Atomic uint64_t *value = &slot->metrics[metric];
     atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n, memory_order_relaxed);
 }
+
+/* Forgets which hooks of a reporter failed in the slot. */
+void shared_slot_forget_hooks(struct shared_slot *slot);
 
 /* Resets what a dead child held: its connections, its cache, whether it accepts, and the Lua call it died in. Its Redis
  * connection, when it did not put it away itself, becomes redis_unfenced; metrics stay for its successor. */

@@ -40,7 +40,7 @@ struct child {
     int64_t restart_at;
     int64_t kill_at;
     int64_t delay;  /* of the last restart */
-    uint64_t ticks; /* as last seen in the shared slot, and when they last moved */
+    uint64_t ticks; /* child_ticks when last seen, and when they last moved */
     int64_t ticked_at;
     struct lua_watch lua;
     const char *killed; /* by the watchdog: why; it says so once */
@@ -151,11 +151,18 @@ static void child_postpone(struct child *child, int64_t now, int64_t lived)
     child->restart_at = now + child->delay;
 }
 
+/* Moves while it gets on. One turn of the reporter's loop may hold calls of many hooks, each up to its limit. */
+static uint64_t child_ticks(const struct shared_slot *slot)
+{
+    return atomic_load_explicit(&slot->ticks, memory_order_relaxed) +
+           atomic_load_explicit(&slot->lua_call, memory_order_relaxed);
+}
+
 static void child_start(struct children *children, size_t slot)
 {
     struct child *child = &children->table[slot];
     const int64_t now = clock_boot();
-    child->ticks = atomic_load(&children->shared->slots[slot].ticks);
+    child->ticks = child_ticks(&children->shared->slots[slot]);
     child->lua = (struct lua_watch){0};
     shared_slot_use(children->shared, (unsigned)slot);
     child->pid = child_fork();
@@ -277,6 +284,8 @@ static size_t child_add(struct children *children, unsigned number)
         snprintf(child->name, sizeof child->name, "reporter");
     else
         snprintf(child->name, sizeof child->name, "worker %u", number);
+    /* Those of an earlier configuration. */
+    shared_slot_forget_hooks(&children->shared->slots[slot]);
     child_start(children, slot);
     return slot;
 }
@@ -344,7 +353,7 @@ static void child_kill(struct child *child, const char *why)
 
 static void child_watch(struct child *child, const struct shared_slot *slot, int64_t now)
 {
-    const uint64_t ticks = atomic_load_explicit(&slot->ticks, memory_order_relaxed);
+    const uint64_t ticks = child_ticks(slot);
     if (ticks != child->ticks) {
         child->ticks = ticks;
         child->ticked_at = now;

@@ -37,7 +37,7 @@ struct file {
     char *buffer;
     size_t capacity, begin, next, end;
     unsigned long dropped;
-    bool missed; /* a line was dropped since files_take last looked */
+    bool missed; /* a line was dropped since writing last succeeded */
     bool failing;
     struct error failure;
 };
@@ -124,6 +124,9 @@ static int reopen(struct file *file)
     struct error error;
     int old = file->fd;
     int result = open_path(file, &error);
+    /* What was written counts as kept, so the disk must have it, wherever the file has been moved to. */
+    if (old >= 0 && file->unsynced)
+        (void)fdatasync(old);
     /* Not before: while it is open, no new file can have its inode number. */
     if (old >= 0)
         close(old);
@@ -134,11 +137,11 @@ static int reopen(struct file *file)
     return error_set(&file->failure, "cannot be opened again: %s", error.text);
 }
 
-/* Once a second, and not again before that when it fails. */
-static int look_at_path(struct file *file, int64_t now)
+/* Once a second, and not again before that when it fails; or at once. */
+static int look_at_path(struct file *file, bool at_once, int64_t now)
 {
     struct stat status;
-    if (now - file->checked < CLOCK_SECOND)
+    if (!at_once && now - file->checked < CLOCK_SECOND)
         return file->fd >= 0 ? 0 : -1;
     file->checked = now;
     if (file->fd >= 0 && lstat(file->path, &status) == 0 && status.st_dev == file->device &&
@@ -235,9 +238,9 @@ static int sync_file(struct file *file)
 
 static int flush(struct file *file, bool sync, int64_t now)
 {
-    if (look_at_path(file, now) != 0 || write_waiting(file) != 0 || (sync && sync_file(file) != 0))
+    if (look_at_path(file, sync, now) != 0 || write_waiting(file) != 0 || (sync && sync_file(file) != 0))
         return -1;
-    file->failing = false;
+    file->failing = file->missed = false;
     return 0;
 }
 
@@ -258,9 +261,8 @@ void files_flush(struct files *files)
 
 static bool file_takes(struct file *file)
 {
-    const bool whole = !file->missed;
-    file->missed = false;
-    return flush(file, true, clock_boot()) == 0 && whole;
+    const bool missed = file->missed;
+    return flush(file, true, clock_boot()) == 0 && !missed;
 }
 
 bool files_take(struct files *files, const char *path, bool sync)

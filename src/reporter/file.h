@@ -51,8 +51,8 @@ int file_flush(struct file *file, bool sync, struct error *error) __attribute__(
 int file_reopen(struct file *file, struct error *error) __attribute__((warn_unused_result));
 
 /* Whether the file at `path` is open and took what was last written to it; with `sync`, writes what waits and makes
- * sure that the disk has it first, and that no line was dropped since the last such look. False when no hook has opened
- * the path. */
+ * sure that the disk has it first, in a file that is at its path, and no line was dropped since that last succeeded.
+ * False when no hook has opened the path. */
 bool files_take(struct files *files, const char *path, bool sync);
 
 /* What is wrong with the file now: the error of the last write or reopening that failed, NULL since one succeeded. */

@@ -204,21 +204,14 @@ static void stop(struct hooks *hooks)
         hook_stop(hooks->table[i]);
 }
 
-/* A reporter that has ended well leaves its successor nothing to be careful of. */
-static void forget_failures(struct shared_slot *slot)
-{
-    atomic_store(&slot->hook_running, 0);
-    for (size_t i = 0; i < SHARED_HOOKS; i++)
-        atomic_store(&slot->hook_failures[i], 0);
-}
-
 void hooks_free(struct hooks **hooks)
 {
     if (*hooks == NULL)
         return;
     stop(*hooks);
+    /* A reporter that has ended well leaves its successor nothing to be careful of. */
     if ((*hooks)->settings.slot != NULL)
-        forget_failures((*hooks)->settings.slot);
+        shared_slot_forget_hooks((*hooks)->settings.slot);
     destroy(*hooks);
     *hooks = NULL;
 }

@@ -93,12 +93,17 @@ static bool reads(const struct process *process)
 }
 
 /* Tells workers whether the audit log takes records, where they ask; with `sync`, makes sure that the disk has those
- * that it took. */
+ * that it took. While one configuration follows another, workers may ask though this reporter's own does not: to them
+ * an audit log that is written will do, and none will not. */
 static bool audit_look(struct process *process, bool sync)
 {
     const struct config *config = process->setup->config;
-    if (config->audit_mode != AUDIT_REQUIRED || config->audit_file == NULL)
-        return true;
+    if (config->audit_file == NULL)
+        return false;
+    if (config->audit_mode != AUDIT_REQUIRED) {
+        files_flush(process->files);
+        return files_take(process->files, config->audit_file, false);
+    }
     const bool takes = files_take(process->files, config->audit_file, sync);
     atomic_store(&process->setup->shared->audit_ready, takes);
     return takes;
@@ -108,8 +113,9 @@ static bool audit_look(struct process *process, bool sync)
 static bool on_batch_done(void *argument)
 {
     struct process *process = argument;
+    const bool kept = audit_look(process, true); /* first: another flush would forget what was dropped before it */
     files_flush(process->files);
-    return audit_look(process, true);
+    return kept;
 }
 
 /* ---- losses ---- */
@@ -228,12 +234,13 @@ static void hooks_begin(struct process *process)
     });
 }
 
-/* The hooks hear what is left to tell, and stop; then the next reporter may read. */
+/* The hooks hear what is left to tell, and stop; then the next reporter may read. One turn of the loop, and not until
+ * nothing is left to do: a hook whose timers set each other going always has something to do. */
 static void hooks_end(struct process *process)
 {
     if (reads(process))
         losses_tell(process);
-    event_base_loop(process->base, EVLOOP_NONBLOCK);
+    event_base_loop(process->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     hooks_free(&process->hooks);
     intake_free(&process->intake);
 }

@@ -155,6 +155,17 @@ static void set_entry(struct audit_event *event, const struct cache_entry *entry
     event->expires = entry->expires;
 }
 
+/* Tells the reporter of a change, and notes the record that it has. */
+static void report_change(struct request *request, const struct audit_event *event)
+{
+    const uint64_t record = reports_event(listener_of(request), event);
+    if (!request->audit.told)
+        request->audit.first = request->audit.last = record;
+    else if (request->audit.last != REPORTS_DROPPED)
+        request->audit.last = record;
+    request->audit.told = true;
+}
+
 void audit_change(struct request *request, enum event_kind kind, enum keep_result result)
 {
     const struct audit_subject *subject = request->subject;
@@ -169,7 +180,7 @@ void audit_change(struct request *request, enum event_kind kind, enum keep_resul
         event.scopes = (struct event_text){subject->bytes + subject->username_size, subject->scopes_size};
         event.expires = subject->expires;
     }
-    request->audit.record = reports_event(listener_of(request), &event);
+    report_change(request, &event);
 }
 
 void audit_scan(struct request *request, enum event_kind kind, enum keep_result result, uint64_t count)
@@ -179,7 +190,7 @@ void audit_scan(struct request *request, enum event_kind kind, enum keep_result 
     struct audit_event event = event_of(request, kind);
     set_result(&event, result);
     event.count = count;
-    request->audit.record = reports_event(listener_of(request), &event);
+    report_change(request, &event);
 }
 
 void audit_fixed(void *argument, const char key[TOKEN_PART_SIZE], enum keep_result result)
@@ -190,7 +201,7 @@ void audit_fixed(void *argument, const char key[TOKEN_PART_SIZE], enum keep_resu
     struct audit_event event = event_of(request, EVENT_TOKEN_DELETE);
     set_result(&event, result);
     event.key = (struct event_text){key, TOKEN_PART_SIZE};
-    request->audit.record = reports_event(listener_of(request), &event);
+    report_change(request, &event);
 }
 
 static void report_look_up(const struct request *request, enum keep_result result, const struct cache_entry *entry,
@@ -312,15 +323,15 @@ bool audit_permits(struct request *request)
 
 enum fate { FATE_OPEN, FATE_KEPT, FATE_FAILED };
 
-/* What became of a record. `kept` is loaded first: whoever sees that it has moved past a failed record sees the failure
- * too. */
-static enum fate record_fate(const struct worker *worker, uint64_t record)
+/* What became of a request's records. `kept` is loaded first: whoever sees that it has moved past a failed record sees
+ * the failure too. */
+static enum fate records_fate(const struct worker *worker, const struct request *request)
 {
     const struct shared_sender *sender = &worker->setup->shared->senders[worker->setup->slot];
     const uint64_t kept = atomic_load(&sender->kept);
-    if (record == REPORTS_DROPPED || record < atomic_load(&sender->failed))
+    if (request->audit.last == REPORTS_DROPPED || request->audit.first < atomic_load(&sender->failed))
         return FATE_FAILED;
-    return record < kept ? FATE_KEPT : FATE_OPEN;
+    return request->audit.last < kept ? FATE_KEPT : FATE_OPEN;
 }
 
 static void answer_unrecorded(struct request *request)
@@ -342,7 +353,7 @@ static void on_look(evutil_socket_t fd, short what, void *argument)
     const int64_t now = clock_boot();
     (void)fd, (void)what;
     while ((request = TAILQ_FIRST(&audit->held)) != NULL) {
-        enum fate fate = record_fate(audit->worker, request->audit.record);
+        enum fate fate = records_fate(audit->worker, request);
         if (fate == FATE_OPEN && now < request->audit.until)
             break;
         TAILQ_REMOVE(&audit->held, request, audit.link);
@@ -381,15 +392,19 @@ struct audit *audit_new(struct worker *worker)
     return audit;
 }
 
-void audit_free(struct audit **audit)
+void audit_stop(struct audit *audit)
 {
     struct request *request;
-    if (*audit == NULL)
-        return;
-    while ((request = TAILQ_FIRST(&(*audit)->held)) != NULL) {
-        TAILQ_REMOVE(&(*audit)->held, request, audit.link);
+    while ((request = TAILQ_FIRST(&audit->held)) != NULL) {
+        TAILQ_REMOVE(&audit->held, request, audit.link);
         answer_unrecorded(request);
     }
+}
+
+void audit_free(struct audit **audit)
+{
+    if (*audit == NULL)
+        return;
     event_free((*audit)->look);
     free(*audit);
     *audit = NULL;

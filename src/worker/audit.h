@@ -16,7 +16,10 @@ struct audit;
 /* Never NULL: without memory the process ends. */
 struct audit *audit_new(struct worker *worker) __attribute__((returns_nonnull, warn_unused_result));
 
-/* Answers what still waits with ERR audit, frees and sets to NULL; a NULL *audit is left alone. */
+/* Answers what still waits with ERR audit: before what it may hold, such as the keys of a repair, is gone. */
+void audit_stop(struct audit *audit);
+
+/* Frees and sets to NULL; a NULL *audit is left alone. */
 void audit_free(struct audit **audit);
 
 /* Whether a change may be made: while the audit log is required and cannot be written it may not, and the request has

@@ -32,8 +32,10 @@ struct request {
     size_t kept_size;
     struct {
         TAILQ_ENTRY(request) link;
-        uint64_t record; /* the sequence number of the newest event of this request */
-        int64_t until;   /* boot-time clock, ns */
+        bool told;            /* there is an event of this request */
+        uint64_t first, last; /* sequence numbers of the oldest and the newest; the newest is REPORTS_DROPPED from the
+                                 first on that was dropped */
+        int64_t until;        /* boot-time clock, ns */
         void (*answer)(struct request *request);
     } audit;            /* a change that waits for its record to be on the disk, see audit.h */
     struct token token; /* ISSUE: what was made; a look-up: its key alone */

@@ -266,6 +266,8 @@ static void process_free(struct process *process)
     struct worker *worker = &process->worker;
     struct event *events[] = {process->stop, process->drain, process->tick, process->sweep, process->report};
     acceptor_free(&process->acceptor);
+    if (worker->audit != NULL)
+        audit_stop(worker->audit);
     keep_free(&worker->keep);
     if (worker->reports != NULL)
         flush_last_reports(worker->reports);

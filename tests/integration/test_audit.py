@@ -147,7 +147,7 @@ def test_sigusr1_reopens_at_once(redis_server, start_daemon):
     assert issued(wait_issued(daemon, keys)) == keys
 
 
-@pytest.mark.parametrize("torn", ['{"event":"token.iss', "\x00" * 100, '{"event":"token.store"}\n{'])
+@pytest.mark.parametrize("torn", ['{"event":"token.iss', "\x00" * 100, '{"event":"token.store"}\n{'], ids=["half", "zeros", "more"])
 def test_torn_last_line(redis_server, start_daemon, folder, torn):
     """What a crash left behind stays as it is, and the next record begins on a line of its own."""
     path = os.path.join(folder, "audit.log")

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from client import Closed
-from hooks import json_lines
-from tokens import data, key_of, to_json, token
+from hooks import hook_file, json_lines, recorder
+from tokens import data, key_of, part, to_json, token
 from waiting import until
 
 REQUIRED = {"mode": "required"}
@@ -183,6 +183,90 @@ def test_a_full_disk(start_daemon, start_redis, folder):
     os.unlink(ballast)
     until(lambda: daemon.ask(store(refused)).last == "OK", 10, "changes to be permitted again")
     assert {key_of(refused), key_of(doubtful)} <= recorded(daemon)
+
+
+def test_a_reporter_that_knows_of_no_audit_log(start_daemon, start_redis, folder):
+    """The reporter of the configuration before may still take what the workers of this one tell."""
+    path, settings, into = recorder(folder)
+    daemon = start_daemon(start_redis(), hooks={path: settings}, workers=1)
+    former = daemon.reporter()
+    for _ in range(10):
+        os.kill(former, signal.SIGSTOP)
+        text = token()
+        try:
+            daemon.audit_options = {**REQUIRED, "file": os.path.join(folder, "audit.log")}
+            daemon.hooks = {path: settings, "audit.lua": {}}
+            daemon.write_config()
+            daemon.reload()
+            client = daemon.connect()
+            client.send(store(text) + "\n")
+            client.expect_silence(0.3)
+        finally:
+            os.kill(former, signal.SIGCONT)
+        with client:
+            last = client.answer().last
+        assert last == DOUBTFUL or last == "OK" and key_of(text) in recorded(daemon)
+        until(lambda: former not in daemon.reporters(), 20, "the end of the former reporter")
+        daemon.audit_options, daemon.hooks = {}, {path: settings}
+        daemon.write_config()
+        former = daemon.reporter()
+        daemon.reload()
+        until(lambda: daemon.reporters() != [former] and len(daemon.reporters()) == 1, 20, "the reporter without")
+        former = daemon.reporter()
+
+
+# Writes deletions down, but for the first of them: the file is closed meanwhile.
+GAP = """
+local file, path, heard = nil, nil, 0
+return {
+    start = function(settings)
+        path = settings.audit.file
+        file = assert(keep.file.open(path))
+    end,
+    event = function(event)
+        heard = heard + (event.event == "token.delete" and 1 or 0)
+        if heard == 1 then
+            file:close()
+        elseif heard == 1500 then
+            file = assert(keep.file.open(path))
+        end
+        if heard >= 1500 then
+            assert(file:append(keep.json.encode(event)))
+        end
+    end,
+}
+"""
+
+
+def test_a_repair_waits_for_every_record(start_daemon, start_redis, folder):
+    """VERIFYALL FIX has as many records as it deletes values; that the last is on the disk is not enough."""
+    redis = start_redis()
+    daemon = start_daemon(redis, audit=REQUIRED, workers=1, hooks={hook_file(folder, "gap.lua", GAP): {}})
+    redis.client().mset({"token:" + part(): "unreadable" for _ in range(3000)})
+    assert daemon.ask("VERIFYALL FIX").last == DOUBTFUL
+    assert recorded(daemon, "token.delete")
+    redis.client().mset({"token:" + part(): "unreadable" for _ in range(3000)})
+    assert daemon.ask("VERIFYALL FIX").last == "OK 3000 3000"
+
+
+def test_a_worker_ends_while_a_repair_waits(start_daemon, start_redis):
+    """Its client has gone, and what it found is let go of."""
+    redis = start_redis()
+    daemon = start_daemon(redis, audit=REQUIRED, workers=1)
+    redis.client().set("token:" + part(), "unreadable")
+    reporter, worker = daemon.reporter(), daemon.workers()[0]
+    daemon.steady = None
+    os.kill(reporter, signal.SIGSTOP)
+    try:
+        client = daemon.connect()
+        client.send("VERIFYALL FIX\n")
+        client.expect_silence(0.5)
+        client.reset()
+        os.kill(worker, signal.SIGTERM)
+        until(lambda: worker not in daemon.workers(), 20, "the end of the worker")
+    finally:
+        os.kill(reporter, signal.SIGCONT)
+    daemon.wait_log(f"worker 1 (pid {worker}) ended with status 0")
 
 
 def test_in_resp(start_daemon, start_redis):

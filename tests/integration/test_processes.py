@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from client import Client, Closed
-from daemon import environment, process_field, program, run
+from daemon import WORKER, environment, process_field, program, run
 from planter import Planter
 from redis_proxy import RedisProxy
 from sealed import key_id, new_key
@@ -551,7 +551,7 @@ class Process:
     def workers(self):
         """The process ids of the workers, once it serves: before that, children come and go that try things."""
         until(lambda: "serving: " in self.log(), 20, "tokenkeepd to serve")
-        return [pid for pid, name in children(self.pid).items() if name != "redis-server"]
+        return [pid for pid, name in children(self.pid).items() if name.startswith(WORKER)]
 
     def stop(self):
         self.process.terminate()
@@ -775,6 +775,8 @@ class State:
     def start(self):
         self.listen = ("127.0.0.1", free_port())
         self.master = self.spawn("--state", self.directory, "--listen", "%s:%d" % self.listen)
+        # Until then, a worker of a killed predecessor may be the one who answers.
+        until(lambda: "serving: " in self.master.log(), 20, "tokenkeepd to serve")
         until(lambda: self.ask("GET " + token()).last == NO, 20, "Redis to answer")
 
     def ask(self, request):

@@ -14,6 +14,7 @@ import pytest
 from client import Closed
 from daemon import process_field, run
 from hooks import hook_file, json_lines, recorder
+from receiver import Receiver
 from tokens import data, key_of, secret_of, to_json, token
 from waiting import SLOWNESS, until
 
@@ -277,6 +278,8 @@ def test_stopped_for_a_while(start_daemon, start_redis):
 
 
 def test_stopped_for_long(start_daemon, start_redis):
+    idle = start_daemon(start_redis(), audit={})
+    idle_pid = idle.reporter()
     daemon = start_daemon(start_redis(), audit={})
     pid = daemon.reporter()
     with Load(daemon, clients=1) as load:
@@ -288,6 +291,7 @@ def test_stopped_for_long(start_daemon, start_redis):
         load.wait_for(200)
     stop(daemon)
     assert f"reporter (pid {pid}) has not ticked for 10 s and is killed" in daemon.stderr()
+    assert idle.reporter() == idle_pid, "one that has nothing to do was taken for one that stands still"
     missing = load.stored - audit_keys(daemon)
     assert len(missing) <= told_lost(daemon) <= len(missing) + DATAGRAM_RECORDS
 
@@ -353,7 +357,71 @@ def test_hooks_that_come_and_go(start_daemon, start_redis):
     assert told_lost(daemon) == 0
 
 
+IDENTIFIED = """
+local file, name = nil, tostring({})
+local function note(what, key)
+    assert(file:append(keep.json.encode({ what = what, name = name, key = key })))
+end
+return {
+    start = function(settings) file = assert(keep.file.open(settings.into)); note("start") end,
+    event = function(event) note("event", event.key) end,
+    stop = function() note("stop") end,
+}
+"""
+
+
+def test_the_old_one_stops_before_the_new_one_hears(start_daemon, start_redis, folder):
+    into = os.path.join(folder, "records")
+    daemon = start_daemon(start_redis(), hooks={hook_file(folder, "identified.lua", IDENTIFIED): {"into": into}}, drain_timeout=2)
+    with Load(daemon) as load:
+        for _ in range(3):
+            load.wait_for(200)
+            pid = daemon.reporter()
+            daemon.reload()
+            until(lambda: daemon.reporters() and pid not in daemon.reporters(), 20, "the old reporter to end")
+        load.wait_for(200)
+    stop(daemon)
+    records, stopped = json_lines(into), set()
+    names = list(dict.fromkeys(record["name"] for record in records))
+    assert len(names) == 4
+    for record in records:
+        if record["what"] == "stop":
+            stopped.add(record["name"])
+        elif record["what"] == "event":
+            assert record["name"] not in stopped and set(names[:names.index(record["name"])]) <= stopped
+    assert stopped == set(names)
+
+
 # It stops
+
+def test_a_last_message_arrives(start_daemon, start_redis, folder):
+    """What a hook posts when it stops has time to leave, and no longer than that."""
+    receiver = Receiver()
+    try:
+        hook = hook_file(folder, "posts.lua", """
+            local address
+            return {
+                start = function(settings) address = settings.address end,
+                stop = function() assert(keep.http.post(address, "bye", function() error("called") end)) end,
+            }
+        """)
+        daemon = start_daemon(start_redis(), hooks={hook: {"address": receiver.address + "/answer/slow_0.5"}})
+        pid = daemon.reporter()
+        daemon.reload()
+        until(lambda: not alive(pid), 10, "the old reporter to end")
+        assert [request.body for request in receiver.requests] == [b"bye"]
+        daemon.hooks = {hook: {"address": receiver.address + "/answer/silent"}}
+        daemon.write_config()
+        daemon.reload()
+        receiver.requests.clear()
+        since = time.monotonic()
+        stop(daemon)
+        assert 2.5 < time.monotonic() - since < 6 + SLOWNESS
+        assert [request.body for request in receiver.requests].count(b"bye") >= 1
+        assert "called" not in daemon.stderr()
+    finally:
+        receiver.close()
+
 
 def test_a_stop_loses_nothing(start_daemon, start_redis):
     daemon = start_daemon(start_redis(), audit={})
@@ -364,6 +432,25 @@ def test_a_stop_loses_nothing(start_daemon, start_redis):
     assert load.stored <= recorded <= load.sent
     assert told_lost(daemon) == 0
     assert kinds(daemon) == ["server.start", "server.stop"]
+
+
+def test_a_stop_hands_on_all_that_waits(start_daemon, start_redis):
+    daemon = start_daemon(start_redis(), audit={})
+    until(lambda: kinds(daemon) == ["server.start"], 10, "the first record")
+    pid = daemon.reporter()
+    os.kill(pid, signal.SIGSTOP)
+    texts = [token() for _ in range(300)]
+    with daemon.connect() as client:
+        for text in texts:  # one after the other, so that each record has a datagram of its own
+            assert client.ask("STORE " + to_json(data(text))).last == "OK"
+    assert not audit_keys(daemon)
+    daemon.ended = True
+    daemon.signal(signal.SIGTERM)
+    until(lambda: int(process_field(pid, "ShdPnd"), 16) & 1 << (signal.SIGTERM - 1), 10, "the reporter's turn to stop")
+    os.kill(pid, signal.SIGCONT)
+    assert daemon.process.wait(20) == 0
+    assert audit_keys(daemon) == {key_of(text) for text in texts}
+    assert told_lost(daemon) == 0 and kinds(daemon) == ["server.start", "server.stop"]
 
 
 def test_a_stop_waits_ten_seconds_for_it(start_daemon, start_redis):
@@ -482,7 +569,7 @@ def test_a_hook_that_hangs_in_c(start_daemon, start_redis, folder):
     assert f"reporter (pid {pid}) has spent 250 ms of CPU time in one Lua call and is killed" in daemon.stderr()
     assert "hook hangs.lua: did not come back from a call" in daemon.stderr()
     assert daemon.reporter() == successor
-    problem, = recorded(into, "problem", kind="reporter.crash")
+    problem, = until(lambda: recorded(into, "problem", kind="reporter.crash"), 20, "the problem")
     assert problem["message"] == "reporter has spent 250 ms of CPU time in one Lua call and was killed"
     stop(daemon)
     missing = load.stored - audit_keys(daemon)

@@ -247,6 +247,22 @@ static void kills_the_stuck_alone(void **state)
     assert_true(is_running(other));
 }
 
+/* Hooks that loop, one after the other, up to their limits: the loop does not turn, and still it gets on. */
+static void takes_lua_calls_for_ticks(void **state)
+{
+    (void)state;
+    behaviour = STUCK;
+    children_replace(children, &config, &listeners, NULL);
+    const pid_t stuck = wait_for_start(0, 0), calling = wait_for_start(1, 0);
+    const int64_t begun = clock_boot();
+    for (int second = 1; second < 15; second++) {
+        atomic_fetch_add(&shared->slots[1].lua_call, 1);
+        children_turn(children, begun - CLOCK_SECOND / 2 + second * CLOCK_SECOND);
+    }
+    assert_int_equal(WTERMSIG(reap(stuck)), SIGKILL);
+    assert_true(is_running(calling));
+}
+
 static void blames_nobody_for_its_own_stop(void **state)
 {
     (void)state;
@@ -440,6 +456,17 @@ static void lets_the_next_reporter_read(void **state)
     assert_int_equal(atomic_load(&shared->reports_reader), 1);
 }
 
+/* Whoever had the slot before may have had other hooks. */
+static void blames_no_hook_of_a_new_reporter(void **state)
+{
+    (void)state;
+    atomic_store(&shared->slots[0].hook_running, 2);
+    atomic_store(&shared->slots[0].hook_failures[1], 9);
+    start_with_reporter();
+    assert_int_equal(atomic_load(&shared->slots[0].hook_running), 0);
+    assert_int_equal(atomic_load(&shared->slots[0].hook_failures[1]), 0);
+}
+
 static void replaces_the_reporter(void **state)
 {
     (void)state;
@@ -492,6 +519,23 @@ static void stops_the_reporter_last(void **state)
     assert_int_equal(sign(0, SAW_TOLD), SIGTERM);
     assert_int_equal(children_turn(children, clock_boot() + 60 * CLOCK_SECOND), INT64_MAX);
     assert_int_equal(children_running(children), 0);
+}
+
+/* A former one still hands on what it has read: two at once would not know what the other has had. */
+static void waits_for_a_former_reporter(void **state)
+{
+    (void)state;
+    struct config next = config;
+    behaviour = STUBBORN;
+    config.workers = next.workers = 0;
+    const pid_t former = start_with_reporter();
+    children_replace(children, &next, &listeners, channel);
+    wait_for_start(1, 0);
+    children_stop_workers(children, INT64_MAX);
+    assert_false(children_reporter_alone(children));
+    assert_int_equal(kill(former, SIGKILL), 0);
+    reap(former);
+    assert_true(children_reporter_alone(children));
 }
 
 /* One that waits for its restart comes back for the last records. */
@@ -593,6 +637,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(restarts_at_once_who_had_lived, set_up, tear_down),
         cmocka_unit_test_setup_teardown(restarts_later_and_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kills_the_stuck_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(takes_lua_calls_for_ticks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(blames_nobody_for_its_own_stop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(replaces_all, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kills_who_does_not_finish, set_up, tear_down),
@@ -601,9 +646,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_one_nobody_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tells_of_crashes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lets_the_next_reporter_read, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(blames_no_hook_of_a_new_reporter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(replaces_the_reporter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lets_the_last_reporter_hear_all, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stops_the_reporter_last, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(waits_for_a_former_reporter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(starts_a_reporter_to_stop_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kills_a_reporter_that_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(has_files_reopened, set_up, tear_down),

@@ -522,6 +522,48 @@ static void test_waiting_is_bounded(void **state)
     assert_int_equal(size_of(path), 6 + most * 1024 + 6);
 }
 
+/* A line that was dropped is not there, whatever the disk says by the time it is asked. */
+static void test_takes_nothing_with_a_gap(void **state)
+{
+    (void)state;
+    static char line[1023];
+    memset(line, 'x', sizeof line);
+    struct file *file = open_log();
+    append(file, "12345");
+    assert_true(files_take(files, path, true));
+    disk_full_at(6);
+    while (file_append(file, line, sizeof line, &error) == 0)
+        continue;
+    assert_false(files_take(files, path, true));
+    assert_false(files_take(files, path, false));
+    disk_full_at(0);
+    assert_false(files_take(files, path, true));
+    assert_true(files_take(files, path, true));
+
+    disk_full_at(6);
+    while (file_append(file, line, sizeof line, &error) == 0)
+        continue;
+    disk_full_at(0);
+    files_flush(files); /* between two batches: what comes after it is whole again */
+    append(file, "after");
+    assert_true(files_take(files, path, true));
+    file_close(&file);
+}
+
+/* Whoever asks for the disk gets it in a file that can be found. */
+static void test_takes_nothing_that_was_deleted(void **state)
+{
+    (void)state;
+    struct file *file = open_log();
+    append(file, "one");
+    assert_true(files_take(files, path, true));
+    assert_int_equal(unlink(path), 0);
+    append(file, "two");
+    assert_true(files_take(files, path, true));
+    expect(path, "two\n");
+    file_close(&file);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, files_begin, files_end)
@@ -546,6 +588,8 @@ int main(void)
         TEST(test_full_then_closed),
         TEST(test_full_behind_torn),
         TEST(test_waiting_is_bounded),
+        TEST(test_takes_nothing_with_a_gap),
+        TEST(test_takes_nothing_that_was_deleted),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -183,6 +183,7 @@ static void what_fails(void **state)
     } rows[] = {
         {"error('no')", "chunk:1: no | stack traceback: | [C]: in "},
         {"error('a\\nb\\tc\\27d\\127', 0)", "a | bc?d? | stack traceback:"},
+        {"error('\\u{e9}\\u{85}\\0\\xff\\u{9b}e', 0)", "\xc3\xa9??????e | stack traceback:"},
         {"local function inner() error('x') end local function outer() inner() end outer()",
          "chunk:1: x | stack traceback: | [C]: in function 'error' | chunk:1: in upvalue 'inner' | chunk:1: in"},
         {"error()", "threw a nil, not a text"},
