@@ -13,8 +13,9 @@ const char *account_name(uid_t uid);
 /* Finds the user of that name in /etc/passwd. False when there is none. */
 bool account_find(const char *name, uid_t *uid);
 
-/* Lets the user have this name, which is copied, whatever /etc/passwd says, until others are asked for; a NULL name ends
- * that. For trying out what concerns users of another machine. False when the name is none that a user can have. */
+/* Lets the user have this name, which is copied, whatever /etc/passwd says, until others are asked for; a NULL name
+ * ends that. For trying out what concerns users of another machine. False when the name is none that a user can have.
+ */
 bool account_assume(uid_t uid, const char *name);
 
 #endif

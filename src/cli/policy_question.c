@@ -52,27 +52,29 @@ static int add_setting(struct config_script *policy, const char *name, const jso
     return config_setting_add(policy, name, text, error);
 }
 
-/* The file's absolute path; the caller frees it. */
-static char *policy_path(const char *path, struct error *error)
+/* Sets *found to the file's absolute path, which the caller frees. */
+static int policy_path(const char *path, char **found, struct error *error)
 {
-    char *here = path[0] != '/' ? getcwd(NULL, 0) : strdup(""), *title = NULL, *found = NULL;
+    char *here = path[0] != '/' ? getcwd(NULL, 0) : strdup(""), *title = NULL;
+    int result = -1;
     /* With a slash in it, a title is looked up nowhere else. */
     if (here == NULL || asprintf(&title, "%s%s%s", here, path[0] != '/' ? "/" : "", path) < 0)
         error_set(error, "out of memory, or without a folder to look in");
-    else if (script_find(title, "/", &found, error) != 0)
-        found = NULL;
+    else
+        result = script_find(title, "/", found, error);
     free(here);
     free(title);
-    return found;
+    return result;
 }
 
 static int add_policy(struct subject *subject, const char *path, json_t *settings, struct error *error)
 {
     const char *name;
     json_t *value;
-    char *absolute = policy_path(path, error);
-    struct config_script *policy =
-        absolute != NULL ? config_policy_add(subject->config, strrchr(absolute, '/') + 1, absolute, 0, error) : NULL;
+    char *absolute = NULL;
+    if (policy_path(path, &absolute, error) != 0)
+        return -1;
+    struct config_script *policy = config_policy_add(subject->config, basename(absolute), absolute, 0, error);
     free(absolute);
     if (policy == NULL)
         return -1;
