@@ -37,7 +37,9 @@ static int with_redis(const void *config)
 int check_as_worker(const struct config *config, bool redis)
 {
     const double redis_time = config->redis.connect_timeout + config->redis.command_timeout;
-    const int64_t patience = 10 * CLOCK_SECOND + (redis ? 2 * clock_from_seconds(redis_time) : 0);
+    /* A policy may take a second of CPU time to load, and on a busy machine that is several. */
+    const int64_t loading = (int64_t)(10 + 5 * config->n_policies) * CLOCK_SECOND;
+    const int64_t patience = loading + (redis ? 2 * clock_from_seconds(redis_time) : 0);
     return child_run("check", redis ? with_redis : without_redis, config, patience, EXIT_STATUS_FAILURE);
 }
 
