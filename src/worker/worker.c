@@ -359,19 +359,9 @@ static bool check_redis(const struct config *config, const char *password)
     return trip.done;
 }
 
-static bool check_policies(const struct config *config)
-{
-    struct error error;
-    struct policies *policies = policies_new(config, NULL, &error);
-    if (policies == NULL)
-        log_error("%s", error.text);
-    const bool loaded = policies != NULL;
-    policies_free(&policies);
-    return loaded;
-}
-
 int worker_check(const struct config *config, bool redis)
 {
+    struct policies *policies;
     struct secrets secrets;
     log_name_process("check");
     signals_hold(NULL, 0);
@@ -379,7 +369,8 @@ int worker_check(const struct config *config, bool redis)
         return EXIT_STATUS_CONFIG;
     log_info("the keyring %s holds %zu key%s", config->keyring, vault_keys(secrets.vault),
              vault_keys(secrets.vault) == 1 ? "" : "s");
-    const bool loaded = check_policies(config);
+    const bool loaded = take_policies(config, NULL, &policies);
+    policies_free(&policies);
     const bool reached = !redis || check_redis(config, secrets.password);
     secrets_free(&secrets);
     if (!loaded)
