@@ -4,6 +4,7 @@
 #include "base/lua_match.h"
 
 #include "base/clock.h"
+#include "base/lua_sandbox.h"
 
 #include <arpa/inet.h>
 #include <lauxlib.h>
@@ -28,6 +29,7 @@ static size_t list_check(lua_State *lua)
         lua_pop(lua, 1);
     /* Fewer keys is an element that is nil, which list_element names. */
     luaL_argcheck(lua, keys <= n, 1, "a list, with keys from 1 on alone, expected");
+    sandbox_work(lua, (size_t)n * 100);
     lua_settop(lua, 1);
     return (size_t)n;
 }
@@ -252,7 +254,7 @@ static size_t character_end(const char *text, size_t size, size_t at)
 
 /* Takes a step for every byte it looks at. Behind a star, what those before it have taken is never looked at again, so
  * these are at most the text's times the glob's; once they pass GLOB_STEPS_MAX the result means nothing. */
-static bool glob_matches(const char *glob, size_t glob_size, const char *text, size_t size, uint64_t *steps)
+static bool glob_matches(const char *glob, size_t glob_size, const char *text, size_t size, size_t *steps)
 {
     size_t g = 0, t = 0;
     size_t star = 0, taken = 0; /* where the glob goes on behind the last star, and up to where that takes the text */
@@ -285,16 +287,16 @@ static bool glob_matches(const char *glob, size_t glob_size, const char *text, s
 static bool globs_match(lua_State *lua, const struct globs *globs, const char *text, size_t size)
 {
     const char *bytes = (const char *)(globs->end + globs->n);
-    uint64_t steps = 0;
-    size_t start = 0;
-    for (size_t i = 0; i < globs->n; i++) {
-        if (glob_matches(bytes + start, globs->end[i] - start, text, size, &steps))
-            return true;
-        if (steps > GLOB_STEPS_MAX)
-            luaL_argerror(lua, 1, "too long for so many globs");
+    size_t steps = 0, start = 0;
+    bool found = false;
+    for (size_t i = 0; i < globs->n && !found && steps <= GLOB_STEPS_MAX; i++) {
+        found = glob_matches(bytes + start, globs->end[i] - start, text, size, &steps);
         start = globs->end[i];
     }
-    return false;
+    sandbox_work(lua, steps);
+    if (!found && steps > GLOB_STEPS_MAX)
+        luaL_argerror(lua, 1, "too long for so many globs");
+    return found;
 }
 
 static int glob_list_matches(lua_State *lua)
