@@ -231,7 +231,7 @@ static void obey(struct policy *policy, struct asking *asking, struct policy_ans
     token_data_free(&answer->changed);
     answer->changed = own.changed;
     answer->verdict = own.verdict;
-    answer->policy = policy->config->name;
+    answer->policy = policy_script_name(policy->script);
     memcpy(answer->reason, own.reason, sizeof own.reason);
     answer->failure = own.failure;
 }
@@ -255,7 +255,7 @@ static bool may_log(struct policy *policy)
 static void log_shadow(struct policy *policy, enum policy_point point, const struct policy_answer *own)
 {
     struct error left_out = {""};
-    const char *name = policy->config->name, *command = points[point].command;
+    const char *name = policy_script_name(policy->script), *command = points[point].command;
     if (!may_log(policy))
         return;
     if (policy->left_out > 0)

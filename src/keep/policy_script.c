@@ -228,7 +228,7 @@ static int state_renew(struct policy_script *script, struct error *failure)
     script->not_before = ended + 4 * (ended - began);
     if (result != 0)
         return error_set(failure, "it used up its memory, and cannot be loaded again: %s", reason.text);
-    log_warning("policy %s: loaded again, as its memory was used up", script->config->name);
+    log_warning("policy %s: loaded again, as its memory was used up", script->file);
     return 0;
 }
 
@@ -276,10 +276,15 @@ struct policy_script *policy_script_new(const struct config_script *config, _Ato
     script->config = config;
     script->lua_call = lua_call;
     script->file = slash == NULL ? config->path : slash + 1;
-    snprintf(script->keep.who, sizeof script->keep.who, "policy %s", config->name);
+    snprintf(script->keep.who, sizeof script->keep.who, "policy %s", script->file);
     if (read_file(script, error) != 0 || state_new(script, error) != 0)
         policy_script_free(&script);
     return script;
+}
+
+const char *policy_script_name(const struct policy_script *script)
+{
+    return script->file;
 }
 
 void policy_script_free(struct policy_script **script)

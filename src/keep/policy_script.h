@@ -23,6 +23,9 @@ struct policy_script;
 struct policy_script *policy_script_new(const struct config_script *config, _Atomic uint64_t *lua_call,
                                         struct error *error) __attribute__((warn_unused_result));
 
+/* The name of its file without the folder, as in logs. */
+const char *policy_script_name(const struct policy_script *script);
+
 /* Whether it has a function for the point. */
 bool policy_script_has(const struct policy_script *script, enum policy_point point);
 

@@ -166,6 +166,17 @@ static void report_change(struct request *request, const struct audit_event *eve
     request->audit.told = true;
 }
 
+static void set_subject(struct audit_event *event, const struct audit_subject *subject)
+{
+    event->key = (struct event_text){subject->key, TOKEN_PART_SIZE};
+    if (subject->token_type == NULL)
+        return;
+    event->username = (struct event_text){subject->bytes, subject->username_size};
+    event->token_type = event_text(subject->token_type);
+    event->scopes = (struct event_text){subject->bytes + subject->username_size, subject->scopes_size};
+    event->expires = subject->expires;
+}
+
 void audit_change(struct request *request, enum event_kind kind, enum keep_result result)
 {
     const struct audit_subject *subject = request->subject;
@@ -173,13 +184,7 @@ void audit_change(struct request *request, enum event_kind kind, enum keep_resul
         return;
     struct audit_event event = event_of(request, kind);
     set_result(&event, result);
-    event.key = (struct event_text){subject->key, TOKEN_PART_SIZE};
-    if (subject->token_type != NULL) {
-        event.username = (struct event_text){subject->bytes, subject->username_size};
-        event.token_type = event_text(subject->token_type);
-        event.scopes = (struct event_text){subject->bytes + subject->username_size, subject->scopes_size};
-        event.expires = subject->expires;
-    }
+    set_subject(&event, subject);
     report_change(request, &event);
 }
 
@@ -301,6 +306,8 @@ void audit_refused(struct request *request, const struct policy_token *token, co
         event.token_type = event_text(token->token_type);
         event.scopes = join_packed_scopes(token->scopes, token->n_scopes);
         event.expires = token->expires;
+    } else if (request->subject != NULL) {
+        set_subject(&event, request->subject);
     }
     reports_event(worker->reports, &event);
 }

@@ -55,7 +55,7 @@ void audit_look_up(struct request *request, enum keep_result result, const struc
 /* Something was presented that is no token, or no key. */
 void audit_malformed(struct request *request);
 
-/* A policy refuses the request; `token` is NULL where there is none. */
+/* A policy refuses the request; `token` is NULL where there is none but what was remembered. */
 void audit_refused(struct request *request, const struct policy_token *token, const struct policy_answer *answer);
 
 /* The request is not for the listener's role. */

@@ -4,7 +4,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "base/reports.h"
 #include "keep/policy.h"
 #include "worker/audit.h"
@@ -75,6 +74,8 @@ static bool ask(struct request *request, struct policies *policies, const struct
     case POLICY_PERMITS:
     case POLICY_CHANGES: return true;
     case POLICY_REFUSES:
+        if (data != NULL)
+            audit_remember_data(request, data);
         audit_refused(request, token, answer);
         answer_no_detail(request, "policy", (struct word){answer->reason, strlen(answer->reason)});
         return false;
@@ -116,12 +117,7 @@ bool gate_permits_data(struct request *request, struct token_data **data)
     struct policies *policies = concerned(request);
     if (policies == NULL)
         return true;
-    struct cache_entry *entry = cache_entry_new(0, *data, 0, 0);
-    if (entry == NULL)
-        memory_exhausted();
-    const struct policy_token token = token_of(entry);
-    const bool permitted = ask(request, policies, &token, *data, &answer);
-    cache_entry_free(&entry);
+    const bool permitted = ask(request, policies, NULL, *data, &answer);
     if (answer.changed != NULL) {
         token_data_free(data);
         *data = answer.changed;
