@@ -26,10 +26,8 @@ return {
         event.again = { event.key .. count, keep.json.encode(event), function() return event end }
         kept[count % 5000 + 1] = event
         seen[event.key] = true
-        if count % 5000 == 0 then
-            seen = {}
-            keep.timer(0.01, function() kept[1] = {} end)
-        end
+        if count % 5000 == 0 then seen = {} end
+        if count % 20 == 0 then keep.timer(0.01, function() event.again = nil end) end
         if count % BATCH == 0 then assert(file:append(keep.json.encode { count = count })) end
     end,
 }
