@@ -430,7 +430,7 @@ MALFORMED = [("GET", "gt-short"), ("GET", "xx"), ("CHECK", "gt-x.y", "read:all")
 @pytest.mark.parametrize("resp", [False, True], ids=["line", "resp"])
 @pytest.mark.parametrize("request_words", MALFORMED, ids=lambda words: words[0] + str(len(words[1])))
 def test_malformed(audited, request_words, resp):
-    """One record an address, whatever its ports and requests; never what was presented."""
+    """One record an address and worker, whatever the ports and requests."""
     source = next(addresses)
     time.sleep(0.11)  # ten a second in all
     with Asker(audited, resp=resp, source=source) as asker:
@@ -440,13 +440,14 @@ def test_malformed(audited, request_words, resp):
         for words in MALFORMED:
             asker.ask(*words)
         asker.flush()
-        worker = audited.records(before, **asker.who)[0]["worker"]
-        with Asker(audited, source=source) as again:
-            again.ask(*request_words)
-            again.flush()
+        others = [Asker(audited, source=source) for _ in range(5)]  # spread over both workers
+        for other in others:
+            other.ask(*request_words)
+            other.flush()
+            other.client.close()
         records = [record for record in audited.since(before) if record.get("peer", "").startswith(source + ":")]
     told = [record["worker"] for record in records if record["event"] == "token.malformed"]
-    assert told.count(worker) == 1 and len(told) == len(set(told))
+    assert sorted(told) == [1, 2] == sorted({record["worker"] for record in records})
     assert all(record["event"] in ("token.malformed", "token.delete") for record in records)
 
 
@@ -585,6 +586,19 @@ def test_uncertain(start_audited, start_fake, command, number):
         expect_failure(asker, words, event, "uncertain", "uncertain", fields)
         fake.forget()
         until(lambda: asker.ask("GET", token()) == "NO invalid", 10, "Redis to be back")
+
+
+def test_uncertain_scans(start_audited, start_fake):
+    fake = start_fake()
+    daemon = start_audited(fake, workers=1, redis_options=QUICK)
+    key = part()
+    fake.data[b"token:" + key.encode()] = b"junk"
+    with Asker(daemon) as asker:
+        fake.answer("EVAL", None, close=True)
+        expect_failure(asker, ("VERIFYALL", "FIX"), "token.delete", "uncertain", "uncertain", {"key": key})
+        fake.answer("UNLINK", None, close=True)
+        until(lambda: asker.ask("GET", token()) == "NO invalid", 10, "Redis to be back")
+        expect_failure(asker, ("DELETEALL",), "token.delete_all", "uncertain", "uncertain", {})
 
 
 def test_an_answer_that_is_swallowed(start_audited, proxy):
