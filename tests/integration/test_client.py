@@ -402,13 +402,19 @@ def test_usage(arguments):
         assert machine.status == USAGE and machine.json["error"]["code"] == "usage"
 
 
+def listed_commands(text):
+    """The commands that a help lists; at least two spaces stand behind each."""
+    return re.findall(r"^  (\S+(?: \S+)?)  +\S", text.split("commands:")[1], re.M)
+
+
 def test_help_and_version():
     ran = cli("--help")
     assert ran.status == YES and ran.err == ""
-    commands = re.findall(r"^  ([a-z-]+) +\S", ran.out.split("commands:")[1], re.M)
-    assert commands == ["get", "check", "getkey", "store", "issue", "delete", "delete-all", "list", "verify-all", "stats", "ping", "keygen"]
+    commands = listed_commands(ran.out)
+    assert commands == ["get", "check", "getkey", "store", "issue", "delete", "delete-all", "list", "verify-all", "stats", "ping", "keygen",
+                        "policy try", "policy test"]
     for command in commands:
-        ran = cli(command, "--help")
+        ran = cli(*command.split(), "--help")
         assert ran.status == YES and f"tokenkeep [OPTION ...] {command}" in ran.out
     assert "delete-all" in cli("nonsense").err
     assert re.fullmatch(r"tokenkeep \d+\.\d+\.\d+\n", cli("--version").out)
@@ -417,8 +423,8 @@ def test_help_and_version():
 def test_the_manual_has_every_command_and_option():
     with open(MANUAL) as file:
         manual = file.read()
-    commands = re.findall(r"^  ([a-z-]+) +\S", cli("--help").out.split("commands:")[1], re.M)
-    assert re.findall(r"^\.It Ic ([a-z-]+)", manual.split(".Sh COMMANDS")[1].split(".Sh JSON")[0], re.M) == commands
+    commands = listed_commands(cli("--help").out)
+    assert re.findall(r"^\.It Ic ([a-z-]+(?: [a-z-]+)*)", manual.split(".Sh COMMANDS")[1].split(".Sh JSON")[0], re.M) == commands
     for option in re.findall(r"--([a-z]+)", cli("--help").out):
         assert f"Fl -{option}" in manual, option
 
