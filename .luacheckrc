@@ -4,7 +4,7 @@
 local function globals(...)
     return {
         "_G", "_VERSION", "assert", "error", "ipairs", "next", "pairs", "pcall", "print", "rawequal", "rawget", "rawlen",
-        "select", "tonumber", "tostring", "type", "xpcall",
+        "rawset", "select", "tonumber", "tostring", "type", "xpcall",
         string = { other_fields = true },
         table = { other_fields = true },
         math = { other_fields = true },
