@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What policies cost a cached GET: the same load on servers without a policy, with an empty one, and with a typical one
-(one network, one scope), in turns. With TOKENKEEPD_BEFORE, another build without a policy runs beside them.
+"""What policies cost a cached GET: the same load on servers without a policy, with an empty one, with a typical one (one
+network, one scope), with some that use one thing alone, and with worked examples, in turns; tokenkeep-policy(7) has a
+table of it. With TOKENKEEPD_BEFORE, another build without a policy runs beside them.
 
     TOKENKEEPD=.../tokenkeepd [TOKENKEEPD_BEFORE=.../tokenkeepd] tests/bench/policy.py [REQUESTS] [ROUNDS]"""
 import os
@@ -13,7 +14,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(__file__))
 
 from audit import LOADS, load, store_one  # noqa: E402
-from daemon import Daemon, section  # noqa: E402
+from daemon import Daemon, hook_section  # noqa: E402
 from hooks import hook_file  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 from sealed import new_key  # noqa: E402
@@ -27,6 +28,26 @@ return { get = function(request, token)
     return true
 end }
 """
+FIELD = "return { get = function(_, token) return token.username ~= 'mallory' end }"
+COUNT = "return { get = function(_, token) return keep.count('get', token.username, 60) > 0 end }"
+WHOLE_DATA = "return { get = function(_, token) return token.email ~= 'mallory@example.org' end }"
+EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "lua", "examples", "policies")
+SETTINGS = {  # of the examples
+    "service_networks": {"inside": "127.0.0.0/8 10.0.0.0/8 ::1"},
+    "working_hours": {"scope": "exec:admin", "days": "mon tue wed thu fri sat sun", "from": "0:00", "till": "24:00"},
+    "deny_list": {"users": "mallory"},
+}
+
+
+def policy_text(folder, name, script):
+    """What the configuration says of a policy, or of an example."""
+    if name in SETTINGS:
+        path = os.path.join(EXAMPLES, name + ".lua")
+    elif script:
+        path = hook_file(folder, name + ".lua", script)
+    else:
+        return ""
+    return hook_section(path, SETTINGS.get(name, {})).replace("hook", "policy", 1)
 
 
 def main():
@@ -37,14 +58,15 @@ def main():
     try:
         os.mkdir(folder + "/redis")
         redis = RedisServer(folder + "/redis")
-        kinds = {"without": "", "empty": EMPTY, "typical": TYPICAL}
+        kinds = {"without": "", "empty": EMPTY, "typical": TYPICAL, "field": FIELD, "count": COUNT, "whole-data": WHOLE_DATA,
+                 **dict.fromkeys(SETTINGS)}
         after = os.environ["TOKENKEEPD"]
         if "TOKENKEEPD_BEFORE" in os.environ:
             kinds = {"before": "", **kinds}
         for name, script in kinds.items():
             os.mkdir(f"{folder}/{name}")
             os.environ["TOKENKEEPD"] = os.environ["TOKENKEEPD_BEFORE"] if name == "before" else after
-            text = section(f'policy "{hook_file(folder, name + ".lua", script)}"', {}) if script else ""
+            text = policy_text(folder, name, script)
             daemons[name] = Daemon(f"{folder}/{name}", redis, workers=1, keys=keys, extra=text, cache={"ttl": 3600})
             daemons[name].start()
             store_one(daemons[name])
