@@ -445,11 +445,18 @@ static const char caught[] =
     "for i = 1, 10 do t[i] = part(string.rep, 'x', i) part(string.gsub, 'abc', '%w', '%0%0') "
     "part(xpcall, function() return {} .. '' end, function(m) return {m} end) end";
 
+/* Under valgrind, where all takes thirty times as long, not each allocation fails but one in seventeen. */
+static unsigned long stride(void)
+{
+    const char *preloaded = getenv("LD_PRELOAD");
+    return preloaded != NULL && strstr(preloaded, "valgrind") != NULL ? 17 : 1;
+}
+
 static void fail_each(const char *chunk, bool for_ever, unsigned long failures_least)
 {
     struct sandbox *sandbox = make(NULL, NULL);
     unsigned long n = 0, failures = 0;
-    for (bool sprung = true; sprung && n < 20000; n++) {
+    for (bool sprung = true; sprung && n < 20000; n += stride()) {
         compile(sandbox, chunk);
         trap_set(n, for_ever);
         const int result = sandbox_call(sandbox, 0, 0, &patient);
@@ -463,7 +470,7 @@ static void fail_each(const char *chunk, bool for_ever, unsigned long failures_l
             assert_well(sandbox);
     }
     assert_in_range(n, 50, 19999);
-    assert_in_range(failures, failures_least, n);
+    assert_in_range(failures, failures_least / stride(), n);
     sandbox_free(&sandbox);
 }
 
