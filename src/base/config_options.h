@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of options, and the steps that a configuration is built in: for config.c and config_file.c alone. */
+/* The table of options, and the steps that a configuration is built in: for config.c, config_file.c, and the client,
+ * which makes one to try a policy. */
 #ifndef TK_BASE_CONFIG_OPTIONS_H
 #define TK_BASE_CONFIG_OPTIONS_H
 
