@@ -42,6 +42,7 @@ struct child {
     int64_t delay;  /* of the last restart */
     uint64_t ticks; /* child_ticks when last seen, and when they last moved */
     int64_t ticked_at;
+    bool runs_lua; /* hooks or policies */
     struct lua_watch lua;
     const char *killed; /* by the watchdog: why; it says so once */
 };
@@ -280,6 +281,7 @@ static size_t child_add(struct children *children, unsigned number)
         return slot;
     struct child *child = &children->table[slot];
     *child = (struct child){.role = number == 0 ? CHILD_REPORTER : CHILD_WORKER, .number = number};
+    child->runs_lua = child->role == CHILD_REPORTER || children->config->n_policies > 0;
     if (child->role == CHILD_REPORTER)
         snprintf(child->name, sizeof child->name, "reporter");
     else
@@ -360,7 +362,7 @@ static void child_watch(struct child *child, const struct shared_slot *slot, int
     }
     if (now - child->ticked_at >= stuck_after)
         child_kill(child, "has not ticked for 10 s");
-    else if (child->role == CHILD_REPORTER && lua_watch_look(&child->lua, slot, child->pid))
+    else if (child->runs_lua && lua_watch_look(&child->lua, slot, child->pid))
         child_kill(child, stuck_in_lua);
     else if (child->state == STATE_DRAINING && child->kill_at <= now)
         child_kill(child, "did not finish in time");
@@ -371,7 +373,7 @@ static int64_t child_next(const struct child *child, int64_t now)
 {
     if (child->state == STATE_WAITING)
         return child->restart_at;
-    return child->role == CHILD_REPORTER && has_process(child) ? now + LUA_WATCH_INTERVAL : INT64_MAX;
+    return child->runs_lua && has_process(child) ? now + LUA_WATCH_INTERVAL : INT64_MAX;
 }
 
 static bool workers_drain(const struct children *children)

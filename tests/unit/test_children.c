@@ -610,6 +610,21 @@ static void kills_who_does_not_come_back_from_lua(void **state)
     assert_int_equal(atomic_load(&shared->slots[0].hook_running), 2);
 }
 
+/* Workers run Lua where there are policies, and are left in peace elsewhere. */
+static void kills_a_worker_in_its_policy(void **state)
+{
+    (void)state;
+    behaviour = SPINS;
+    children_replace(children, &config, &listeners, NULL);
+    assert_false(turns_kill(wait_for_start(0, 0), 1));
+    config.n_policies = 1;
+    children_replace(children, &config, &listeners, NULL);
+    const pid_t worker = wait_for_start(2, 0);
+    config.n_policies = 0;
+    assert_true(turns_kill(worker, 30));
+    assert_int_equal(WTERMSIG(reap(worker)), SIGKILL);
+}
+
 static void lets_many_lua_calls_be(void **state)
 {
     (void)state;
@@ -655,6 +670,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(kills_a_reporter_that_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(has_files_reopened, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kills_who_does_not_come_back_from_lua, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(kills_a_worker_in_its_policy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lets_many_lua_calls_be, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
