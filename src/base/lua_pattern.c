@@ -196,7 +196,7 @@ static const char *match_balance(struct matcher *matcher, const char *s, const c
     for (size_t open = 1; ++s < matcher->text_end;) {
         if (*s == p[1] && --open == 0)
             break;
-        if (*s == p[0] && *s != p[1])
+        if (*s == p[0])
             open++;
     }
     take_steps(matcher, (size_t)(s - start));

@@ -167,6 +167,12 @@ static void what_is_refused(void **state)
         {"A:gsub('()', '%1')", many_steps},
         {"A:gsub('.', string.upper)", many_steps},
         {"A:gsub('.', {})", many_steps},
+        /* What each part of the work counts. */
+        {"A:sub(1, 400000):gsub('.', {})", many_steps},
+        {"A:sub(1, 150000):gsub('.', string.upper)", many_steps},
+        {"A:sub(1, 60000):gsub('()', '%1')", many_steps},
+        {"A:sub(1, 20000):find('^(a*)%1b')", many_steps},
+        {"(('('):rep(20000)):find('%b()')", many_steps},
         {"A:gsub('a*', ('%0'):rep(5))", too_large},
         {"A:gsub('a*', A .. A .. A .. A .. 'b')", too_large},
         {"('aaaaa'):gsub('a', function() return A end)", too_large},
@@ -252,24 +258,72 @@ static void the_worst_is_brief(void **state)
     assert_true(worst < 2000);
 }
 
-/* Calls that take long and few instructions: the time is looked at for them too. */
+/* Runs a chunk in a call of which each look at the clock is counted; returns how many there were. */
+static uint64_t count_looks(const char *prepare, const char *chunk)
+{
+    static _Atomic uint64_t calls;
+    struct error error;
+    struct sandbox *sandbox = sandbox_new(&(struct sandbox_settings){.memory_max = MEMORY, .lua_call = &calls}, &error);
+    assert_non_null(sandbox);
+    assert_int_equal(run(sandbox, prepare, &patient), 0);
+    const uint64_t before = calls;
+    if (run(sandbox, chunk, &patient) != 0)
+        fail_msg("%s: %s", chunk, sandbox_failure(sandbox));
+    sandbox_free(&sandbox);
+    return (calls - before) / 2 - 1; /* the call itself moves it by two, and each look does */
+}
+
+/* Calls that take long, few instructions and little memory: the time is looked at for them too. */
 static void work_is_looked_at(void **state)
 {
     static const char *const calls[] = {
-        "pcall(string.find, A, 'a-b')",
-        "A:find('b', 1, true)",
-        "A:match('^a*$')",
-        "utf8.len(A)",
-        "pcall(utf8.codepoint, A, 1, -1)",
-        "tonumber(A)",
-        "string.packsize(('i4'):rep(30000))",
-        "pcall(string.unpack, ('i4'):rep(30000), A, -1)",
-        "table.move(F, 1, 200000, 2)",
-        "table.sort(T, function() return false end)",
+        "pcall(string.find, S, 'a-b')",
+        "S:find('b', 1, true)",
+        "S:match('^a*$')",
+        "S:gmatch('b')()",
+        "S:sub(1, 20000):gsub('a', 'b')",
+        "S:upper()",
+        "utf8.len(S)",
+        "tonumber(S)",
+        "string.format('%s', S)",
+        "string.rep('x', 50000)",
+        "select('#', S:byte(1, 3000))",
+        "string.packsize(P)",
+        "pcall(string.unpack, P, S, -1)",
+        "select('#', table.unpack(T, 1, 3000))",
+        "table.move(T, 1, 3000, 2)",
+        "table.insert(T, 1, 1) table.remove(T, 1)",
+        "table.concat(T)",
         "table.sort(T)",
+    };
+    static const char prepare[] = "S = ('a'):rep(60000) P = ('i4'):rep(30000) T = {} for i = 1, 3000 do T[i] = 1 end";
+    char chunk[256];
+    (void)state;
+    assert_int_equal(count_looks(prepare, "for i = 1, 10 do tostring(i) end"), 0);
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        snprintf(chunk, sizeof chunk, "for i = 1, 10 do %s end", calls[i]);
+        if (count_looks(prepare, chunk) == 0)
+            fail_msg("%s: nobody looks", calls[i]);
+    }
+}
+
+/* Where there are large texts, single instructions take long. */
+static void large_states_are_looked_at_more(void **state)
+{
+    (void)state;
+    assert_in_range(count_looks("S = 'x'", "for i = 1, 25000 do end"), 2, 2);
+    assert_in_range(count_looks("S = ('x'):rep(1048576)", "for i = 1, 25000 do end"), 25, 26);
+}
+
+/* Such calls without an end: the limit ends them soon. */
+static void work_comes_to_an_end(void **state)
+{
+    static const char *const calls[] = {
+        "pcall(string.find, A, 'a-b')",
+        "utf8.len(A)",
+        "pcall(utf8.codepoint, A, 1, 60000)",
         "pcall(table.sort, {A:sub(2), A:sub(2), A:sub(2)}, string.find)",
         "pcall(table.concat, T)",
-        "select('#', table.unpack(T, 1, 60000))",
         "A:sub(1, 60000):gsub('.', string.upper)",
         "local _ = A .. 'x' < A .. 'y'",
     };
@@ -296,6 +350,8 @@ int main(void)
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(the_worst_is_brief),
         cmocka_unit_test(work_is_looked_at),
+        cmocka_unit_test(large_states_are_looked_at_more),
+        cmocka_unit_test(work_comes_to_an_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,15 @@ static const char *const expressions[] = {
     "(\"hello\"):find(\"\", 7)",
     "(\"hello\"):find(\"\")",
     "(\"hello\"):find(\"\", -100)",
+    "(\"hello\"):find(\"l\", 0)",
+    "(\"hello\"):match(\".\", 0)",
+    "(\"hello\"):find(\"\", 0)",
+    "(\"()()\"):find(\"%b()\", 2)",
+    "(\"x\"):find((\"()\"):rep(32))",
+    "(function() local t = {} for n = 150, 210 do t[#t + 1] = pcall(string.find, (\"x\"):rep(300), (\"x?\"):rep(n)) "
+    "end return t end)()",
+    "(function() local t = {} for n = 80, 110 do t[#t + 1] = pcall(string.find, (\"x\"):rep(300), (\"(x)\"):rep(9) .. "
+    "(\"x*\"):rep(n * 2)) end return t end)()",
     "(\"hello\"):find(\"l+\")",
     "(\"hello\"):find(\"(l)(l)\")",
     "(\"hello\"):find(\"()ll()\")",
