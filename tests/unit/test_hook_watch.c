@@ -91,6 +91,9 @@ static bool watch(pid_t pid)
 static void stuck_in_c(void **state)
 {
     (void)state;
+    const char *preloaded = getenv("LD_PRELOAD");
+    if (preloaded != NULL && strstr(preloaded, "valgrind") != NULL)
+        skip(); /* it takes the place of the comparison, which then takes no time */
     write_hook(0, "return {event = function() end}");
     write_hook(1, "return {event = function() " COMPARISONS " end}");
     assert_true(watch(run()));
