@@ -100,16 +100,21 @@ void audit_remember_data(struct request *request, const struct token_data *data)
                  join_scope_list(data));
 }
 
-void audit_remember_key(struct request *request, const char key[TOKEN_PART_SIZE])
+void audit_remember_entry(struct request *request, const char key[TOKEN_PART_SIZE], const struct cache_entry *entry)
 {
-    struct worker *worker = request_worker(request);
-    if (worker->reports == NULL)
+    if (listener_of(request) == NULL)
         return;
-    const struct cache_entry *entry = keep_known(worker->keep, &worker->now, key);
     if (entry != NULL)
         remember(request, key, token_type_name(entry->type), entry->expires, username_of(entry), join_scopes(entry));
     else
         remember(request, key, NULL, 0, (struct event_text){0}, (struct event_text){0});
+}
+
+void audit_remember_key(struct request *request, const char key[TOKEN_PART_SIZE])
+{
+    struct worker *worker = request_worker(request);
+    if (worker->reports != NULL)
+        audit_remember_entry(request, key, keep_known(worker->keep, &worker->now, key));
 }
 
 /* What every event of a request says. */

@@ -32,9 +32,11 @@ void audit_answer(struct request *request, void (*answer)(struct request *reques
 
 enum { AUDIT_PATIENCE = 5 }; /* seconds */
 
-/* Remembers whose token a change is about, until its audit_change: all that the data say but secrets; or the key, and
- * the rest where the worker has the token in memory. */
+/* Remembers whose token a change is about, until its audit_change: all that the data say but secrets; what a look-up
+ * of the key has brought, NULL when that is nothing; or the key, and the rest where the worker has the token in
+ * memory. */
 void audit_remember_data(struct request *request, const struct token_data *data);
+void audit_remember_entry(struct request *request, const char key[TOKEN_PART_SIZE], const struct cache_entry *entry);
 void audit_remember_key(struct request *request, const char key[TOKEN_PART_SIZE]);
 
 /* A change has been made, or not. Like all that follow, before the request is answered; a change that was made is

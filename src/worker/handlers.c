@@ -180,9 +180,9 @@ static void delete_done(void *argument, enum keep_result result)
     answer_change(argument, result);
 }
 
+/* When it has been remembered whose token it is. */
 static void delete_now(struct request *request)
 {
-    audit_remember_key(request, request->token.key);
     keep_delete(request_worker(request)->keep, request->token.key, delete_done, request);
 }
 
@@ -190,12 +190,11 @@ static void delete_now(struct request *request)
 static void delete_looked_up(void *argument, enum keep_result result, const struct cache_entry *entry)
 {
     struct request *request = argument;
-    if (result == KEEP_UNAVAILABLE || result == KEEP_BUSY) {
-        audit_remember_key(request, request->token.key);
+    audit_remember_entry(request, request->token.key, entry);
+    if (result == KEEP_UNAVAILABLE || result == KEEP_BUSY)
         delete_done(request, result);
-    } else if (gate_permits(request, entry)) {
+    else if (gate_permits(request, entry))
         delete_now(request);
-    }
 }
 
 void handle_delete(struct request *request, const struct word *words, size_t n_words)
@@ -207,10 +206,12 @@ void handle_delete(struct request *request, const struct word *words, size_t n_w
         return;
     }
     memcpy(request->token.key, words[0].text, TOKEN_PART_SIZE);
-    if (gate_wants_token(request))
+    if (gate_wants_token(request)) {
         keep_get(worker->keep, &worker->now, request->token.key, NULL, delete_looked_up, request);
-    else
-        delete_now(request);
+        return;
+    }
+    audit_remember_key(request, request->token.key);
+    delete_now(request);
 }
 
 static struct token_data *read_data(struct request *request, struct word json, enum token_data_source source)

@@ -299,6 +299,26 @@ def test_delete_knows_the_token(start_with):
     assert daemon.ask("DELETE " + key_of(alice)).last == "NO invalid"
 
 
+@pytest.mark.parametrize("warm", [True, False], ids=["in memory", "not in memory"])
+def test_the_record_of_a_delete_says_what_the_policy_was_told(start_with, warm):
+    """The token was looked up for the policy, and so the audit log says whose it was."""
+    daemon = start_with("return { delete = function(request) return request.tag ~= 'no' end }", audit={}, workers=1)
+    fields = data(username="alice", token_type="service", scopes=["read:all", "exec:admin"], expires=4000000000)
+    key = key_of(fields["token"])
+    assert daemon.ask("STORE " + to_json(fields)).last == "OK"
+    if warm:
+        assert daemon.ask("GET " + fields["token"]).cls == "OK"
+    assert daemon.ask("DELETE " + key).last == "OK"
+    record = daemon.wait_record(event="token.delete", key=key)
+    wanted = {"result": "ok", "username": "alice", "token_type": "service", "scopes": "exec:admin read:all", "expires": 4000000000}
+    assert {name: record.get(name) for name in wanted} == wanted
+    assert daemon.ask("DELETE " + key).last == "NO invalid"
+    record = daemon.wait_record(event="token.delete", key=key, result="no")
+    assert "username" not in record and record["reason"] == "invalid"
+    daemon.ask("#no DELETE " + key)
+    assert daemon.wait_record(event="request.denied", tag="no")["key"] == key
+
+
 def test_redis_away(start_with):
     daemon = start_with("return { delete = function() return true end }", redis_options={"connect_timeout": 0.3, "command_timeout": 0.3})
     os.kill(daemon.redis.process.pid, signal.SIGSTOP)
