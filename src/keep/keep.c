@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/pool.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -59,7 +60,8 @@ struct keep {
     struct store *store;
     struct cache *known, *unknown;
     struct flight *flights; /* by key: those that may be joined, while their generation holds */
-    size_t waiting;         /* requests that wait on Redis */
+    struct pool flight_pool, waiter_pool, change_pool;
+    size_t waiting; /* requests that wait on Redis */
     struct survey survey;
     int64_t ttl, negative_ttl; /* ns */
 };
@@ -83,6 +85,9 @@ struct keep *keep_new(const struct keep_settings *settings)
     const struct config *config = settings->config;
     struct keep *keep = memory_zeroed(sizeof *keep);
     keep->settings = *settings;
+    keep->flight_pool.size = sizeof(struct flight);
+    keep->waiter_pool.size = sizeof(struct waiter);
+    keep->change_pool.size = sizeof(struct change);
     keep->slot = &settings->shared->slots[settings->slot];
     keep->ttl = clock_from_seconds(config->cache_ttl);
     keep->negative_ttl = clock_from_seconds(config->cache_negative_ttl);
@@ -118,6 +123,9 @@ void keep_free(struct keep **keep)
     store_free(&(*keep)->store);
     cache_free(&(*keep)->known);
     cache_free(&(*keep)->unknown);
+    pool_empty(&(*keep)->flight_pool);
+    pool_empty(&(*keep)->waiter_pool);
+    pool_empty(&(*keep)->change_pool);
     free(*keep);
     *keep = NULL;
 }
@@ -163,7 +171,7 @@ static struct flight *flight_find(const struct keep *keep, uint64_t hash, const 
 
 static struct flight *flight_start(struct keep *keep, uint64_t hash, const char *key, uint64_t generation, int64_t now)
 {
-    struct flight *flight = memory_zeroed(sizeof *flight), *older;
+    struct flight *flight = pool_take(&keep->flight_pool), *older;
     flight->keep = keep;
     flight->hash = hash;
     flight->generation = generation;
@@ -210,7 +218,7 @@ bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOK
         return true;
     }
     count(keep, METRIC_CACHE_MISSES);
-    struct waiter *waiter = memory_zeroed(sizeof *waiter);
+    struct waiter *waiter = pool_take(&keep->waiter_pool);
     waiter->callback = callback;
     waiter->argument = argument;
     waiter->has_secret = secret != NULL;
@@ -292,11 +300,10 @@ static void flight_landed(void *argument, enum store_result result, struct token
         keep->waiting--;
         waiter->callback(waiter->argument, waiter_result(keep, waiter, result, entry, wall),
                          result == STORE_DONE ? entry : NULL);
-        sodium_memzero(waiter, sizeof *waiter);
-        free(waiter);
+        pool_give(&keep->waiter_pool, waiter);
     }
     flight_remember(flight, entry);
-    free(flight);
+    pool_give(&keep->flight_pool, flight);
 }
 
 /* The changes. */
@@ -324,7 +331,7 @@ static void change_made(void *argument, enum store_result result)
     if (result == STORE_DONE)
         count(keep, change->done);
     change->callback(change->argument, change_result(result));
-    free(change);
+    pool_give(&keep->change_pool, change);
 }
 
 static struct change *change_new(struct keep *keep, const char *key, enum metric done, keep_change_callback *callback,
@@ -334,7 +341,7 @@ static struct change *change_new(struct keep *keep, const char *key, enum metric
         callback(argument, KEEP_BUSY);
         return NULL;
     }
-    struct change *change = memory_zeroed(sizeof *change);
+    struct change *change = pool_take(&keep->change_pool);
     *change = (struct change){keep, hash_key(keep, key), done, callback, argument};
     keep->waiting++;
     return change;

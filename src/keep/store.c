@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/pool.h"
 #include "keep/codec.h"
 #include "keep/notices.h"
 #include "keep/redis_reader.h"
@@ -25,6 +26,7 @@ struct store {
     char prefix[CONFIG_PREFIX_MAX + 1];
     int64_t next_refusal; /* when the next refusal may be logged */
     struct notices flaws;
+    struct pool operations;
 };
 
 /* A command on its way. */
@@ -43,6 +45,7 @@ struct store *store_new(struct redis_link *link, const struct vault *vault, cons
 {
     struct store *store = memory_zeroed(sizeof *store);
     store->link = link;
+    store->operations.size = sizeof(struct operation);
     store->vault = vault;
     store->reports = reports;
     store->prefix_size = strnlen(prefix, CONFIG_PREFIX_MAX);
@@ -53,6 +56,9 @@ struct store *store_new(struct redis_link *link, const struct vault *vault, cons
 
 void store_free(struct store **store)
 {
+    if (*store == NULL)
+        return;
+    pool_empty(&(*store)->operations);
     free(*store);
     *store = NULL;
 }
@@ -182,7 +188,7 @@ enum store_result store_open(struct store *store, const char key[TOKEN_PART_SIZE
 
 static struct operation *operation_new(struct store *store, const char *command, const char *key, void *argument)
 {
-    struct operation *operation = memory_zeroed(sizeof *operation);
+    struct operation *operation = pool_take(&store->operations);
     operation->store = store;
     operation->command = command;
     operation->argument = argument;
@@ -202,7 +208,7 @@ static void read_replied(void *argument, enum redis_outcome outcome, const redis
     if (result == STORE_UNREADABLE)
         log_flaw(operation->store, operation->key, flaw, error.text);
     operation->read(operation->argument, result, data);
-    free(operation);
+    pool_give(&operation->store->operations, operation);
 }
 
 void store_read(struct store *store, const char key[TOKEN_PART_SIZE], store_read_callback *callback, void *argument)
@@ -247,7 +253,7 @@ static void change_replied(void *argument, enum redis_outcome outcome, const red
     case REDIS_UNCERTAIN: result = STORE_UNCERTAIN; break;
     }
     operation->change(operation->argument, result);
-    free(operation);
+    pool_give(&operation->store->operations, operation);
 }
 
 void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback,
