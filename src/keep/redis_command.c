@@ -3,31 +3,59 @@
 #include "keep/redis_command.h"
 
 #include "base/memory.h"
+#include "base/pool.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+enum { HEADER_MAX = 24 /* bytes of a count or length with its type byte and line end */ };
+
+static struct pool pool = {.size = sizeof(struct redis_command)};
 
 struct redis_command *redis_command_new(redis_callback *callback, void *argument, enum redis_kind kind)
 {
-    struct redis_command *command = memory_zeroed(sizeof *command);
+    struct redis_command *command = pool_take(&pool);
     command->callback = callback;
     command->argument = argument;
     command->kind = kind;
     return command;
 }
 
+static char *put_header(char *at, char type, size_t number)
+{
+    char digits[20];
+    size_t first = sizeof digits;
+    do
+        digits[--first] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    *at++ = type;
+    at = mempcpy(at, digits + first, sizeof digits - first);
+    return mempcpy(at, "\r\n", 2);
+}
+
+/* An array of strings. hiredis' own formatter calls sprintf for each of them. */
 void redis_command_format(struct redis_command *command, int argc, const char *const *argv, const size_t *argv_sizes)
 {
-    int size = redisFormatCommandArgv(&command->bytes, argc, (const char **)(uintptr_t)argv, argv_sizes);
-    if (size < 0)
+    size_t most = HEADER_MAX;
+    for (int i = 0; i < argc; i++)
+        most += HEADER_MAX + argv_sizes[i] + 2;
+    command->bytes = most <= sizeof command->small ? command->small : malloc(most);
+    if (command->bytes == NULL)
         memory_exhausted();
-    command->size = (size_t)size;
+    char *at = put_header(command->bytes, '*', (size_t)argc);
+    for (int i = 0; i < argc; i++) {
+        at = put_header(at, '$', argv_sizes[i]);
+        at = mempcpy(at, argv[i], argv_sizes[i]);
+        at = mempcpy(at, "\r\n", 2);
+    }
+    command->size = (size_t)(at - command->bytes);
 }
 
 void redis_command_free(struct redis_command *command)
 {
-    if (command->bytes != NULL)
-        redisFreeCommand(command->bytes);
-    free(command);
+    if (command->bytes != command->small)
+        free(command->bytes);
+    pool_give(&pool, command);
 }
 
 struct redis_command *redis_commands_take(struct redis_commands *commands)

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+enum { REDIS_COMMAND_SMALL = 128 /* bytes that a command holds without further memory: most GETs */ };
+
 struct redis_command {
     STAILQ_ENTRY(redis_command) next;
     redis_callback *callback; /* NULL: the handshake's */
@@ -17,8 +19,9 @@ struct redis_command {
     bool repeated;              /* a read that was lost with a connection before */
     int64_t expires;            /* clock_boot: when it is given up wherever it is */
     int64_t deadline;           /* clock_boot: of the answer, once it is sent */
-    char *bytes;                /* NULL: not formatted */
+    char *bytes;                /* NULL: not formatted; `small`, or malloc'd */
     size_t size;
+    char small[REDIS_COMMAND_SMALL];
 };
 
 STAILQ_HEAD(redis_commands, redis_command);
