@@ -204,20 +204,51 @@ struct token_data *token_data_from_json(const char *text, size_t size, enum toke
 
 /* Out. */
 
-/* Where JSON goes. Without `bytes` it is only counted. */
+/* Where JSON goes: at first to a buffer that nearly all of it fits in, then to ever larger memory. */
 struct output {
-    char *bytes;
-    size_t size;
+    char *bytes; /* NULL: there was no memory */
+    size_t size, room;
+    char first[2048];
 };
 
-static void put(struct output *out, const char *bytes, size_t size)
+static void output_release(struct output *out)
 {
-    if (out->bytes != NULL)
-        memcpy(out->bytes + out->size, bytes, size);
+    if (out->bytes == out->first)
+        sodium_memzero(out->first, out->size);
+    else
+        wipe_and_free(out->bytes);
+    out->bytes = NULL;
+}
+
+static void output_grow(struct output *out, size_t most)
+{
+    size_t room = 2 * out->room + most;
+    char *bytes = out->bytes == NULL ? NULL : malloc(room);
+    if (bytes != NULL)
+        memcpy(bytes, out->bytes, out->size);
+    output_release(out);
+    out->bytes = bytes;
+    out->room = bytes == NULL ? out->size : room;
+}
+
+/* Where `most` more bytes may be written; NULL when there is no memory for them. */
+static inline char *output_room(struct output *out, size_t most)
+{
+    if (most > out->room - out->size)
+        output_grow(out, most);
+    return out->bytes == NULL ? NULL : out->bytes + out->size;
+}
+
+static inline void put(struct output *out, const char *bytes, size_t size)
+{
+    char *at = output_room(out, size);
+    if (at == NULL)
+        return;
+    memcpy(at, bytes, size);
     out->size += size;
 }
 
-static void put_word(struct output *out, const char *word)
+static inline void put_word(struct output *out, const char *word)
 {
     put(out, word, strlen(word));
 }
@@ -232,33 +263,38 @@ static void put_integer(struct output *out, uint64_t integer)
     put(out, digits + at, sizeof digits - at);
 }
 
-static void put_escape(struct output *out, unsigned char c)
+static char *put_escape(char *at, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";
     if (c == '"' || c == '\\')
-        put(out, (const char[]){'\\', (char)c}, 2);
-    else
-        put(out, (const char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+        return mempcpy(at, (const char[]){'\\', (char)c}, 2);
+    return mempcpy(at, (const char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
 }
+
+/* Bytes that may have to be escaped: control characters, `"`, `\`, and what U+0080 to U+009f begin with. */
+static const bool is_special[256] = {
+    [0x00 ... 0x1f] = true, ['"'] = true, ['\\'] = true, [0x7f] = true, [0xc2] = true,
+};
 
 /* Writes a string of valid UTF-8 in quotes. A terminal may act on a control character, so none goes out raw: neither
  * those of ASCII nor U+0080 to U+009f, which are 0xc2 and their own number. */
 static void put_string(struct output *out, const char *text)
 {
-    const unsigned char *from = (const unsigned char *)text, *at = from;
-    put(out, "\"", 1);
-    for (; *at != '\0'; at++) {
-        bool high = *at == 0xc2 && at[1] < 0xa0;
-        if (*at >= 0x20 && *at != '"' && *at != '\\' && *at != 0x7f && !high)
-            continue;
-        put(out, (const char *)from, (size_t)(at - from));
-        if (high)
-            at++;
-        put_escape(out, *at);
-        from = at + 1;
+    const unsigned char *from = (const unsigned char *)text;
+    char *at = output_room(out, 6 * strlen(text) + 2);
+    if (at == NULL)
+        return;
+    *at++ = '"';
+    while (*from != '\0') {
+        if (!is_special[*from] || (*from == 0xc2 && from[1] >= 0xa0)) {
+            *at++ = (char)*from++;
+        } else {
+            from += *from == 0xc2;
+            at = put_escape(at, *from++);
+        }
     }
-    put(out, (const char *)from, (size_t)(at - from));
-    put(out, "\"", 1);
+    *at++ = '"';
+    out->size = (size_t)(at - out->bytes);
 }
 
 static void put_text_field(struct output *out, const char *name, const char *text)
@@ -318,15 +354,19 @@ static void put_data(struct output *out, const struct token_data *data)
 
 char *token_data_to_json(const struct token_data *data, size_t *size)
 {
-    struct output out = {NULL, 0};
+    struct output out; /* not initialised as a whole: that would zero all of the buffer */
+    out.bytes = out.first;
+    out.size = 0;
+    out.room = sizeof out.first;
     put_data(&out, data);
-    out = (struct output){malloc(out.size + 1), 0};
-    if (out.bytes == NULL)
-        return NULL;
-    put_data(&out, data);
-    out.bytes[out.size] = '\0';
-    *size = out.size;
-    return out.bytes;
+    char *json = out.bytes == NULL ? NULL : malloc(out.size + 1);
+    if (json != NULL) {
+        memcpy(json, out.bytes, out.size);
+        json[out.size] = '\0';
+        *size = out.size;
+    }
+    output_release(&out);
+    return json;
 }
 
 /* Changing. */
