@@ -47,7 +47,7 @@ bool utf8_valid(const char *bytes, size_t size, size_t *characters)
         }
         if (at == size)
             break;
-        size_t step = character_size(text + at, size - at);
+        size_t step = text[at] < 0x80 ? 1 : character_size(text + at, size - at);
         if (step == 0)
             return false;
         at += step;
@@ -55,6 +55,26 @@ bool utf8_valid(const char *bytes, size_t size, size_t *characters)
     if (characters != NULL)
         *characters = count;
     return true;
+}
+
+/* Whether eight bytes are all ASCII and none is NUL: only a borrow from a NUL, or from below one, sets a high bit. */
+static bool eight_are_ascii(const unsigned char *bytes)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
+    uint64_t eight;
+    memcpy(&eight, bytes, sizeof eight);
+    return ((eight | (eight - ones)) & high) == 0;
+}
+
+bool utf8_is_string(const char *bytes, size_t size)
+{
+    const unsigned char *text = (const unsigned char *)bytes;
+    size_t at = 0;
+    while (size - at >= 8 && eight_are_ascii(text + at))
+        at += 8;
+    while (at < size && text[at] > 0 && text[at] < 0x80)
+        at++;
+    return at == size || (memchr(bytes + at, '\0', size - at) == NULL && utf8_valid(bytes + at, size - at, NULL));
 }
 
 /* The same as character_size, and 0 for a control character too. */

@@ -10,6 +10,9 @@
  * when that is not NULL; it is set on true alone. */
 bool utf8_valid(const char *bytes, size_t size, size_t *characters);
 
+/* Whether the `size` bytes are valid UTF-8 without NUL. */
+bool utf8_is_string(const char *bytes, size_t size);
+
 /* Whether the `size` bytes are valid UTF-8 without control characters, those from U+0080 to U+009F included. */
 bool utf8_is_text(const char *bytes, size_t size);
 

@@ -8,17 +8,16 @@
 static const char prefix[] = "gt-";
 enum { PREFIX_SIZE = sizeof prefix - 1, DOT = PREFIX_SIZE + TOKEN_PART_SIZE };
 
-static bool is_part_character(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-}
+static const bool is_part_character[256] = {
+    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['-'] = true, ['_'] = true,
+};
 
 bool token_part_valid(const char *text, size_t size)
 {
     if (size != TOKEN_PART_SIZE)
         return false;
     for (size_t i = 0; i < size; i++)
-        if (!is_part_character(text[i]))
+        if (!is_part_character[(unsigned char)text[i]])
             return false;
     return true;
 }

@@ -58,19 +58,17 @@ bool token_type_parse(const char *text, size_t size, enum token_type *type)
 
 /* The rules. */
 
-static bool is_lower(char c)
-{
-    return c >= 'a' && c <= 'z';
-}
+/* What a character is good for. */
+enum { LOWER = 1, UPPER = 2, DIGIT = 4, MARK = 8, COLON = 16, LETTER = LOWER | UPPER };
 
-static bool is_letter(char c)
-{
-    return is_lower(c) || (c >= 'A' && c <= 'Z');
-}
+static const unsigned char classes[256] = {
+    ['a' ... 'z'] = LOWER, ['A' ... 'Z'] = UPPER, ['0' ... '9'] = DIGIT, ['.'] = MARK,
+    ['_'] = MARK,          ['-'] = MARK,          [':'] = COLON,
+};
 
-static bool is_digit(char c)
+static bool is(char c, unsigned wanted)
 {
-    return c >= '0' && c <= '9';
+    return (classes[(unsigned char)c] & wanted) != 0;
 }
 
 static bool username_valid(const char *text)
@@ -79,9 +77,9 @@ static bool username_valid(const char *text)
     size_t size = 0;
     for (char before = '-'; text[size] != '\0'; before = text[size++]) {
         char c = text[size];
-        if (c == '-' ? before == '-' : !is_lower(c) && !is_digit(c))
+        if (c == '-' ? before == '-' : !is(c, LOWER | DIGIT))
             return false;
-        letter = letter || is_lower(c);
+        letter = letter || is(c, LOWER);
     }
     return letter && size <= TOKEN_DATA_USERNAME_MAX && text[size - 1] != '-';
 }
@@ -89,7 +87,7 @@ static bool username_valid(const char *text)
 bool token_data_scope_valid(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++)
-        if (!is_letter(text[i]) && !is_digit(text[i]) && (text[i] == '\0' || strchr(":._-", text[i]) == NULL))
+        if (!is(text[i], LETTER | DIGIT | MARK | COLON))
             return false;
     return size > 0;
 }
@@ -97,12 +95,12 @@ bool token_data_scope_valid(const char *text, size_t size)
 static bool group_name_valid(const char *text)
 {
     bool letter = false;
-    if (!is_letter(text[0]) && !is_digit(text[0]))
+    if (!is(text[0], LETTER | DIGIT))
         return false;
     for (; *text != '\0'; text++) {
-        if (!is_letter(*text) && !is_digit(*text) && strchr("._-", *text) == NULL)
+        if (!is(*text, LETTER | DIGIT | MARK))
             return false;
-        letter = letter || is_letter(*text);
+        letter = letter || is(*text, LETTER);
     }
     return letter;
 }

@@ -344,11 +344,20 @@ static int scope_compare(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* Whether they are sorted without repeats, as they come out of the vault. */
+static bool scopes_sorted(const char *const *scopes, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(scopes[i - 1], scopes[i]) >= 0)
+            return false;
+    return true;
+}
+
 /* Sorts the scopes and leaves out the repeats. */
 static size_t scopes_sort(const char **scopes, size_t n)
 {
-    if (n == 0)
-        return 0;
+    if (scopes_sorted(scopes, n))
+        return n;
     qsort(scopes, n, sizeof *scopes, scope_compare);
     size_t kept = 1;
     for (size_t i = 1; i < n; i++)

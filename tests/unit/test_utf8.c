@@ -32,6 +32,27 @@ static void every_code_point(void **state)
         bool expected = point <= 0x10ffff && !(point >= 0xd800 && point <= 0xdfff);
         assert_int_equal(utf8_valid(text, size + 8, &characters), expected);
         assert_int_equal(characters, expected ? 19 : 0);
+        assert_int_equal(utf8_is_string(text, size + 8), expected && point > 0);
+    }
+}
+
+/* A byte that is no string's at every place of texts of every length, so that it meets whole words and their rests. */
+static void no_nul_anywhere(void **state)
+{
+    (void)state;
+    char text[40];
+    memset(text, 'x', sizeof text);
+    for (size_t size = 0; size <= sizeof text; size++) {
+        assert_true(utf8_is_string(text, size));
+        for (size_t at = 0; at < size; at++) {
+            for (size_t i = 0; i < 3; i++) {
+                text[at] = "\x00\x80\xff"[i];
+                assert_false(utf8_is_string(text, size));
+                text[at] = '\x01';
+                assert_true(utf8_is_string(text, size));
+            }
+            text[at] = 'x';
+        }
     }
 }
 
@@ -154,13 +175,10 @@ static void cuts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_code_point),
-        cmocka_unit_test(every_cut),
-        cmocka_unit_test(forbidden),
-        cmocka_unit_test(counts),
-        cmocka_unit_test(control_characters_are_no_text),
-        cmocka_unit_test(made_text),
-        cmocka_unit_test(cuts),
+        cmocka_unit_test(every_code_point), cmocka_unit_test(no_nul_anywhere),
+        cmocka_unit_test(every_cut),        cmocka_unit_test(forbidden),
+        cmocka_unit_test(counts),           cmocka_unit_test(control_characters_are_no_text),
+        cmocka_unit_test(made_text),        cmocka_unit_test(cuts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
