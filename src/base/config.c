@@ -21,10 +21,11 @@
 #define IN_LISTENER(member, type) PLACE(config_listener, member, type)
 #define IN_SCRIPT(member, type)   PLACE(config_script, member, type)
 
-#define SHORTEST 0.001
-#define DAY      86400.0
-#define YEAR     31536000.0
-#define TERABYTE 1099511627776.0
+#define SHORTEST  0.001
+#define DAY       86400.0
+#define YEAR      31536000.0
+#define STALE_MAX 300.0
+#define TERABYTE  1099511627776.0
 
 /* The whole truth about options. Whoever adds a row describes it in docs/tokenkeepd.conf.5 and conf/tokenkeepd.conf,
  * and tests/lint/options, which reads these rows, sees to it. */
@@ -91,6 +92,8 @@ const struct config_option config_options[] = {
      "5", "seconds that a cached token is served"},
     {"cache", "negative-ttl", TYPE_SECONDS, IN_CONFIG(cache_negative_ttl, double), 0, YEAR, NULL,
      "1", "seconds that an unknown key is remembered"},
+    {"cache", "stale-on-error", TYPE_SECONDS, IN_CONFIG(cache_stale_on_error, double), 0, STALE_MAX, NULL,
+     "0", "seconds past ttl that a token is served while Redis is away"},
 
     {"audit", "file", TYPE_PATH, IN_CONFIG(audit_file, char *), 0, 0, NULL,
      "(none)", "the audit log"},

@@ -91,6 +91,7 @@ struct config {
     size_t cache_negative_entries;
     double cache_ttl;
     double cache_negative_ttl;
+    double cache_stale_on_error;
     char *audit_file; /* NULL: none */
     enum audit_mode audit_mode;
     bool audit_reads;

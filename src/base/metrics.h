@@ -26,6 +26,9 @@
     X(CACHE_MISSES, "cache-misses", "look-ups that needed Redis")                                  \
     X(CACHE_JOINED, "cache-joined", "misses that shared another's Redis GET")                      \
     X(CACHE_STALE, "cache-stale", "entries found outdated by a change")                            \
+    X(CACHE_INVALIDATED, "cache-invalidated", "entries forgotten because of what Redis announced") \
+    X(CACHE_BYPASSED, "cache-bypassed", "look-ups while the invalidation link was not alive")      \
+    X(CACHE_STALE_ANSWERS, "cache-stale-answers", "look-ups answered past the time in an outage")  \
     X(CACHE_EVICTED, "cache-evicted", "entries that made room for others")                         \
     X(TOKENS_MISMATCHED, "tokens-mismatched", "look-ups with a wrong secret")                      \
     X(TOKENS_EXPIRED, "tokens-expired", "look-ups of expired tokens")                              \

@@ -84,6 +84,12 @@ struct cache_entry *cache_entry_new_unknown(uint64_t hash, const char key[TOKEN_
     return entry_allocate(0, hash, key, generation, fresh_until);
 }
 
+struct cache_entry *cache_entry_copy(const struct cache_entry *entry)
+{
+    struct cache_entry *copy = malloc(entry->size);
+    return copy == NULL ? NULL : memcpy(copy, entry, entry->size);
+}
+
 void cache_entry_free(struct cache_entry **entry)
 {
     if (*entry == NULL)
@@ -208,11 +214,23 @@ size_t cache_insert(struct cache *cache, struct cache_entry *entry)
     return evicted;
 }
 
-void cache_remove(struct cache *cache, uint64_t hash, const char key[TOKEN_PART_SIZE])
+bool cache_remove(struct cache *cache, uint64_t hash, const char key[TOKEN_PART_SIZE])
 {
     size_t i = find(cache, hash, key);
-    if (cache->slots[i].entry != NULL)
-        remove_slot(cache, i);
+    if (cache->slots[i].entry == NULL)
+        return false;
+    remove_slot(cache, i);
+    return true;
+}
+
+size_t cache_clear(struct cache *cache)
+{
+    const size_t entries = cache->entries;
+    for (size_t i = 0; entries > 0 && i <= cache->mask; i++)
+        cache_entry_free(&cache->slots[i].entry);
+    TAILQ_INIT(&cache->by_recency);
+    cache->bytes = cache->entries = 0;
+    return entries;
 }
 
 size_t cache_entries(const struct cache *cache)
@@ -229,11 +247,8 @@ void cache_free(struct cache **cache)
 {
     if (*cache == NULL)
         return;
-    struct cache_entry *entry;
-    while ((entry = TAILQ_FIRST(&(*cache)->by_recency)) != NULL) {
-        TAILQ_REMOVE(&(*cache)->by_recency, entry, recency);
-        cache_entry_free(&entry);
-    }
+    if ((*cache)->slots != NULL)
+        cache_clear(*cache);
     free((*cache)->slots);
     free(*cache);
     *cache = NULL;

@@ -18,6 +18,7 @@ struct cache_entry {
     char secret[TOKEN_PART_SIZE];
     uint8_t type;        /* enum token_type */
     bool known;          /* false: Redis had no such key, and nothing below but generation and fresh_until is set */
+    bool stale;          /* answered past its time, because Redis is away */
     uint64_t generation; /* noted before Redis was asked */
     int64_t fresh_until; /* boot-time clock, ns */
     int64_t expires;     /* wall clock, seconds; 0: never */
@@ -37,6 +38,9 @@ struct cache_entry *cache_entry_new(uint64_t hash, const struct token_data *data
                                     int64_t fresh_until) __attribute__((warn_unused_result));
 struct cache_entry *cache_entry_new_unknown(uint64_t hash, const char key[TOKEN_PART_SIZE], uint64_t generation,
                                             int64_t fresh_until) __attribute__((warn_unused_result));
+
+/* A copy, which is in no cache. NULL when there is no memory. */
+struct cache_entry *cache_entry_copy(const struct cache_entry *entry) __attribute__((warn_unused_result));
 
 /* Wipes, frees and sets to NULL; a NULL *entry is left alone. Not for an entry that is in a cache. */
 void cache_entry_free(struct cache_entry **entry);
@@ -63,8 +67,11 @@ const struct cache_entry *cache_lookup(struct cache *cache, uint64_t hash, const
  * An entry that never fits is freed. */
 size_t cache_insert(struct cache *cache, struct cache_entry *entry);
 
-/* Forgets a key; nothing happens when it is not there. */
-void cache_remove(struct cache *cache, uint64_t hash, const char key[TOKEN_PART_SIZE]);
+/* Forgets a key; false when it is not there. */
+bool cache_remove(struct cache *cache, uint64_t hash, const char key[TOKEN_PART_SIZE]);
+
+/* Forgets all; returns how many there were. */
+size_t cache_clear(struct cache *cache);
 
 /* Entries and their bytes now. */
 size_t cache_entries(const struct cache *cache);

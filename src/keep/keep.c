@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "keep/invalidation.h"
 #include "base/pool.h"
 
 #include <sodium.h>
@@ -30,7 +31,9 @@ struct flight {
     char key[TOKEN_PART_SIZE];
     uint64_t hash;
     uint64_t generation; /* noted before it was sent: what it brings is as old as that */
+    uint64_t epoch;      /* of the invalidation link, noted likewise */
     int64_t sent;        /* boot-time clock, ns: the time-to-live runs from here */
+    bool overtaken;      /* its key was changed, or a newer flight took its place: it is neither joined nor kept */
     STAILQ_HEAD(, waiter) waiters;
     UT_hash_handle hh; /* in keep->flights, unless a newer flight took its place */
 };
@@ -58,12 +61,13 @@ struct keep {
     struct shared_slot *slot;
     struct redis_link *link;
     struct store *store;
+    struct invalidation_state state; /* of the invalidation link */
     struct cache *known, *unknown;
-    struct flight *flights; /* by key: those that may be joined, while their generation holds */
+    struct flight *flights; /* by key: the newest of each */
     struct pool flight_pool, waiter_pool, change_pool;
     size_t waiting; /* requests that wait on Redis */
     struct survey survey;
-    int64_t ttl, negative_ttl; /* ns */
+    int64_t ttl, negative_ttl, stale_on_error; /* ns */
 };
 
 static void count(const struct keep *keep, enum metric metric)
@@ -91,6 +95,8 @@ struct keep *keep_new(const struct keep_settings *settings)
     keep->slot = &settings->shared->slots[settings->slot];
     keep->ttl = clock_from_seconds(config->cache_ttl);
     keep->negative_ttl = clock_from_seconds(config->cache_negative_ttl);
+    keep->stale_on_error = clock_from_seconds(config->cache_stale_on_error);
+    keep->state = (struct invalidation_state){.lease_until = INT64_MAX, .up = true};
     keep->known = cache_new(keep->ttl > 0 ? config->cache_bytes : 0, config->cache_entries);
     keep->unknown = cache_new(keep->negative_ttl > 0 ? SIZE_MAX : 0, config->cache_negative_entries);
     keep->link = redis_link_new(&(struct redis_link_settings){
@@ -146,7 +152,15 @@ static enum keep_result judge(struct keep *keep, const struct cache_entry *entry
     return KEEP_DONE;
 }
 
-/* The entry of a key that may be answered from now, or NULL. */
+/* Whether what is in memory may be answered at all: only while everything that was changed in Redis until shortly
+ * before has been heard. */
+static bool caches_alive(const struct keep *keep, int64_t now)
+{
+    return now < keep->state.lease_until;
+}
+
+/* The entry of a key that may be answered from now, while the caches are alive, or NULL. What is past its time alone
+ * stays as long as an outage might still call for it. */
 static const struct cache_entry *current_entry(struct keep *keep, struct cache *cache, uint64_t hash, const char *key,
                                                uint64_t generation, int64_t now)
 {
@@ -155,6 +169,8 @@ static const struct cache_entry *current_entry(struct keep *keep, struct cache *
         return entry;
     if (entry->generation != generation)
         count(keep, METRIC_CACHE_STALE);
+    else if (now < entry->fresh_until + keep->stale_on_error)
+        return NULL;
     cache_remove(cache, hash, key);
     return NULL;
 }
@@ -175,33 +191,43 @@ static struct flight *flight_start(struct keep *keep, uint64_t hash, const char 
     flight->keep = keep;
     flight->hash = hash;
     flight->generation = generation;
+    flight->epoch = keep->state.epoch;
     flight->sent = now;
     memcpy(flight->key, key, TOKEN_PART_SIZE);
     STAILQ_INIT(&flight->waiters);
     older = flight_find(keep, hash, key);
-    if (older != NULL)
+    if (older != NULL) {
+        older->overtaken = true; /* no invalidation finds it any more */
         HASH_DEL(keep->flights, older);
+    }
     HASH_ADD_BYHASHVALUE(hh, keep->flights, key, TOKEN_PART_SIZE, (unsigned)hash, flight);
     store_read(keep->store, key, flight_landed, flight);
     return flight;
 }
 
+/* Whether nothing is known to have changed since it was sent. */
+static bool flight_current(const struct flight *flight, uint64_t generation)
+{
+    return flight->generation == generation && flight->epoch == flight->keep->state.epoch && !flight->overtaken;
+}
+
 /* A flight may be joined only while nothing has changed since it was sent: what it brings may be from before a change
- * that the joining client has been told of. */
+ * that the joining client has been told of. A change on another machine may have been announced to nobody but to an
+ * older link of ours, so an old one is not joined either. */
 static struct flight *flight_for(struct keep *keep, uint64_t hash, const char *key, uint64_t generation, int64_t now)
 {
     struct flight *flight = flight_find(keep, hash, key);
-    if (flight != NULL && flight->generation == generation) {
+    if (flight != NULL && flight_current(flight, generation) && now - flight->sent < INVALIDATION_LEASE) {
         count(keep, METRIC_CACHE_JOINED);
         return flight;
     }
     return flight_start(keep, hash, key, generation, now);
 }
 
-bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE], const char *secret,
-              keep_get_callback *callback, void *argument)
+/* Answers a look-up from memory, if that can be. */
+static bool answer_from_memory(struct keep *keep, const struct keep_time *now, uint64_t hash, uint64_t generation,
+                               const char *key, const char *secret, keep_get_callback *callback, void *argument)
 {
-    uint64_t hash = hash_key(keep, key), generation = generation_now(keep->settings.shared, hash);
     const struct cache_entry *entry = current_entry(keep, keep->known, hash, key, generation, now->boot);
     if (entry != NULL) {
         count(keep, METRIC_CACHE_HITS);
@@ -213,12 +239,23 @@ bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOK
         callback(argument, KEEP_INVALID, NULL);
         return true;
     }
-    if (keep->waiting >= keep->settings.config->max_inflight) {
-        callback(argument, KEEP_BUSY, NULL);
+    return false;
+}
+
+bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE], const char *secret,
+              keep_get_callback *callback, void *argument)
+{
+    uint64_t hash = hash_key(keep, key), generation = generation_now(keep->settings.shared, hash);
+    if (!caches_alive(keep, now->boot))
+        count(keep, METRIC_CACHE_BYPASSED);
+    else if (answer_from_memory(keep, now, hash, generation, key, secret, callback, argument))
+        return true;
+    if (keep->state.refused || keep->waiting >= keep->settings.config->max_inflight) {
+        callback(argument, keep->state.refused ? KEEP_UNAVAILABLE : KEEP_BUSY, NULL);
         return true;
     }
     count(keep, METRIC_CACHE_MISSES);
-    struct waiter *waiter = pool_take(&keep->waiter_pool);
+    struct waiter *waiter = memory_zeroed(sizeof *waiter);
     waiter->callback = callback;
     waiter->argument = argument;
     waiter->has_secret = secret != NULL;
@@ -234,7 +271,19 @@ bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOK
 const struct cache_entry *keep_known(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE])
 {
     const uint64_t hash = hash_key(keep, key);
+    if (!caches_alive(keep, now->boot))
+        return NULL;
     return current_entry(keep, keep->known, hash, key, generation_now(keep->settings.shared, hash), now->boot);
+}
+
+/* An outage is never a no: what is in memory may have been replaced meanwhile. */
+static enum keep_result stale_result(struct keep *keep, const struct waiter *waiter, const struct cache_entry *entry,
+                                     int64_t wall)
+{
+    if (entry == NULL || judge(keep, entry, waiter->has_secret ? waiter->secret : NULL, wall) != KEEP_DONE)
+        return KEEP_UNAVAILABLE;
+    count(keep, METRIC_CACHE_STALE_ANSWERS);
+    return KEEP_DONE;
 }
 
 static enum keep_result waiter_result(struct keep *keep, const struct waiter *waiter, enum store_result result,
@@ -244,14 +293,32 @@ static enum keep_result waiter_result(struct keep *keep, const struct waiter *wa
     case STORE_DONE: return judge(keep, entry, waiter->has_secret ? waiter->secret : NULL, wall);
     case STORE_NOTHING: return KEEP_INVALID;
     case STORE_UNREADABLE: return KEEP_CORRUPT;
-    case STORE_UNAVAILABLE:
+    case STORE_UNAVAILABLE: return stale_result(keep, waiter, entry, wall);
     case STORE_UNCERTAIN: return KEEP_UNAVAILABLE;
     }
     return KEEP_UNAVAILABLE;
 }
 
-/* What a flight brought, as an entry that need not go into a cache; NULL when it brought neither data nor Redis'
- * nil. */
+/* What may be answered in an outage: an entry that is known to be outdated by nothing but its age, and that the
+ * operator lets live so long. A copy, marked as what it is; NULL when there is none. */
+static struct cache_entry *flight_stale_entry(const struct flight *flight)
+{
+    struct keep *keep = flight->keep;
+    if (keep->stale_on_error == 0 || keep->state.refused)
+        return NULL;
+    const struct cache_entry *entry = cache_lookup(keep->known, flight->hash, flight->key);
+    if (entry == NULL || entry->generation != generation_now(keep->settings.shared, flight->hash) ||
+        clock_boot() >= entry->fresh_until + keep->stale_on_error)
+        return NULL;
+    struct cache_entry *copy = cache_entry_copy(entry);
+    if (copy == NULL)
+        memory_exhausted();
+    copy->stale = true;
+    return copy;
+}
+
+/* What a flight brought, as an entry that need not go into a cache; NULL when it brought neither data nor Redis' nil,
+ * and nothing stands in for it. */
 static struct cache_entry *flight_entry(const struct flight *flight, enum store_result result,
                                         const struct token_data *data)
 {
@@ -262,20 +329,24 @@ static struct cache_entry *flight_entry(const struct flight *flight, enum store_
         entry = cache_entry_new_unknown(flight->hash, flight->key, flight->generation,
                                         flight->sent + flight->keep->negative_ttl);
     else
-        return NULL;
+        return result == STORE_UNAVAILABLE ? flight_stale_entry(flight) : NULL;
     if (entry == NULL)
         memory_exhausted();
     return entry;
 }
 
 /* Only data and Redis' own nil are remembered: if a wrong secret or an unreadable value made a negative entry, anybody
- * could hide a valid token. What a change has overtaken is not worth the room. */
-static void flight_remember(const struct flight *flight, struct cache_entry *entry)
+ * could hide a valid token. Whatever Redis said, what it said before is history. What a change has overtaken, or what
+ * was asked while nobody heard of changes, is not kept. */
+static void flight_remember(const struct flight *flight, enum store_result result, struct cache_entry *entry)
 {
     struct keep *keep = flight->keep;
+    if (result == STORE_DONE || result == STORE_NOTHING || result == STORE_UNREADABLE)
+        cache_remove(keep->known, flight->hash, flight->key);
     if (entry == NULL)
         return;
-    if (flight->generation != generation_now(keep->settings.shared, flight->hash))
+    const bool current = flight_current(flight, generation_now(keep->settings.shared, flight->hash));
+    if (entry->stale || !current || !keep->state.up)
         cache_entry_free(&entry);
     else if (entry->known)
         shared_count(keep->slot, METRIC_CACHE_EVICTED, cache_insert(keep->known, entry));
@@ -283,27 +354,37 @@ static void flight_remember(const struct flight *flight, struct cache_entry *ent
         cache_insert(keep->unknown, entry);
 }
 
+static void flight_answer(struct flight *flight, enum store_result result, const struct cache_entry *entry)
+{
+    struct keep *keep = flight->keep;
+    struct waiter *waiter;
+    const int64_t wall = clock_wall();
+    while ((waiter = STAILQ_FIRST(&flight->waiters)) != NULL) {
+        STAILQ_REMOVE_HEAD(&flight->waiters, next);
+        keep->waiting--;
+        const enum keep_result verdict = waiter_result(keep, waiter, result, entry, wall);
+        const bool about_entry = verdict == KEEP_DONE || verdict == KEEP_MISMATCH || verdict == KEEP_EXPIRED;
+        waiter->callback(waiter->argument, verdict, about_entry ? entry : NULL);
+        sodium_memzero(waiter, sizeof *waiter);
+        free(waiter);
+    }
+}
+
 static void flight_landed(void *argument, enum store_result result, struct token_data *data)
 {
     struct flight *flight = argument;
     struct keep *keep = flight->keep;
-    struct waiter *waiter;
-    int64_t wall = clock_wall();
     if (flight_find(keep, flight->hash, flight->key) == flight)
         HASH_DEL(keep->flights, flight);
     if (result == STORE_UNREADABLE)
         count(keep, METRIC_TOKENS_CORRUPT);
+    if (keep->state.refused)
+        result = STORE_UNAVAILABLE;
     struct cache_entry *entry = flight_entry(flight, result, data);
     token_data_free(&data);
-    while ((waiter = STAILQ_FIRST(&flight->waiters)) != NULL) {
-        STAILQ_REMOVE_HEAD(&flight->waiters, next);
-        keep->waiting--;
-        waiter->callback(waiter->argument, waiter_result(keep, waiter, result, entry, wall),
-                         result == STORE_DONE ? entry : NULL);
-        pool_give(&keep->waiter_pool, waiter);
-    }
-    flight_remember(flight, entry);
-    pool_give(&keep->flight_pool, flight);
+    flight_answer(flight, result, entry);
+    flight_remember(flight, result, entry);
+    free(flight);
 }
 
 /* The changes. */

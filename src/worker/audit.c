@@ -376,6 +376,7 @@ static void on_look(evutil_socket_t fd, short what, void *argument)
     }
     if (request != NULL)
         look_later(audit);
+    worker_read_clocks(audit->worker);
     worker_settle(audit->worker);
 }
 

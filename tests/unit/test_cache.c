@@ -124,6 +124,24 @@ static void test_same_hash_is_not_same_key(void **state)
     cache_free(&cache);
 }
 
+static void test_all_is_forgotten(void **state)
+{
+    (void)state;
+    struct cache *cache = cache_new(SIZE_MAX, 20);
+    for (unsigned i = 0; i < 20; i++)
+        cache_insert(cache, make_entry((uint64_t)(i % 3) << 16, i, "alice"));
+    struct cache_entry *copy = cache_entry_copy(look_up(cache, 0, 0));
+    assert_int_equal(cache_clear(cache), 20);
+    assert_int_equal(cache_clear(cache), 0);
+    assert_true(cache_entries(cache) == 0 && cache_bytes(cache) == 0);
+    for (unsigned i = 0; i < 20; i++)
+        assert_null(look_up(cache, (uint64_t)(i % 3) << 16, i));
+    assert_memory_equal(cache_entry_username(copy), "alice", 5);
+    cache_insert(cache, copy);
+    assert_non_null(look_up(cache, 0, 0));
+    cache_free(&cache);
+}
+
 /* Random inserts and removals with hashes that collide, held against a plain array: a gap closed wrongly loses
  * entries. */
 static void test_probing_against_a_plain_array(void **state)
@@ -160,6 +178,7 @@ int main(void)
         cmocka_unit_test(test_nothing_is_kept_without_room),
         cmocka_unit_test(test_same_key_is_replaced),
         cmocka_unit_test(test_same_hash_is_not_same_key),
+        cmocka_unit_test(test_all_is_forgotten),
         cmocka_unit_test(test_probing_against_a_plain_array),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

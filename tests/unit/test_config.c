@@ -40,6 +40,7 @@ static void defaults(void **state)
     assert_int_equal(config->cache_entries, 100000);
     assert_int_equal(config->cache_negative_entries, 16384);
     assert_true(config->cache_ttl == 5 && config->cache_negative_ttl == 1);
+    assert_true(config->cache_stale_on_error == 0);
     assert_null(config->audit_file);
     assert_int_equal(config->audit_mode, AUDIT_BEST_EFFORT);
     assert_false(config->audit_reads);
@@ -140,6 +141,7 @@ static void every_option(void **state)
     assert_int_equal(config->cache_entries, 7);
     assert_int_equal(config->cache_negative_entries, 0);
     assert_true(config->cache_ttl == 0 && config->cache_negative_ttl == 0);
+    assert_true(config->cache_stale_on_error == 300);
     assert_string_equal(config->audit_file, in_folder("a.log"));
     assert_true(config->audit_reads);
     assert_string_equal(config->slack_webhook_file, in_folder("hook"));

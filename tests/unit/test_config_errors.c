@@ -47,6 +47,7 @@ static const struct {
     {"log { level = inf }", "1: log.level: \"inf\" is none of error|warning|info|debug; give one of them"},
     {"log { level = \"error|warning\" }", "1: log.level: this is none of error|warning|info|debug; give one of them"},
     {"log {\n level = info\n format = xml }", "3: log.format: \"xml\" is none of text|json; give one of them"},
+    {"cache { stale-on-error = 301 }", "1: cache.stale-on-error: \"301\" is out of range; give seconds from 0 to 300"},
     {"cache { ttl = -1 }", "1: cache.ttl: \"-1\" is not a time; give seconds from 0 to 31536000, such as 2 or 0.5"},
     {"cache { bytes = 1099511627777 }", "1: cache.bytes: \"1099511627777\" is out of range; give 0 to 1099511627776"},
     {"cache { entries = 100000001 }", "1: cache.entries: \"100000001\" is out of range; give 0 to 100000000"},
@@ -120,8 +121,8 @@ static const struct {
     {"worker = 3", "1: worker: there is no such option or section; known are workers, user, keyring, max-line, "
                    "max-inflight, idle-timeout, request-timeout, write-timeout, drain-timeout, log, listener, redis, "
                    "cache, audit, slack, policy, hook"},
-    {"cache {\n stale-on-error = 5 }",
-     "2: cache.stale-on-error: there is no such option; known are bytes, entries, negative-entries, ttl, negative-ttl"},
+    {"cache {\n stale = 5 }", "2: cache.stale: there is no such option; known are bytes, entries, negative-entries, "
+                              "ttl, negative-ttl, stale-on-error"},
     {"redis { min-replicas-acked = 1 }", "1: redis.min-replicas-acked: there is no such option; known are url, prefix, "
                                          "username, password-file, connect-timeout, command-timeout"},
     {"log { ../hunter2 = 1 }", "1: log.(not a name): there is no such option; known are level, format"},
