@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "cli/argument.h"
+#include "cli/bench.h"
 #include "cli/keygen.h"
 #include "cli/output.h"
 
@@ -486,6 +487,23 @@ static int run_ping(struct client *client)
     return STATUS_YES;
 }
 
+/* `bench` asks on connections of its own. */
+static int run_bench(struct client *client)
+{
+    const struct options *options = client->options;
+    struct bench_options plan = options->bench;
+    struct failure failure;
+    if (bench_options_finish(&plan, &failure.error) != 0)
+        return client_fail(client, "usage", failure.error.text);
+    double seconds = options->timeout > 0 ? options->timeout : TIMEOUT;
+    switch (bench_run(&plan, &options->target, clock_from_seconds(seconds), options->json, &failure)) {
+    case BENCH_RIGHT: return STATUS_YES;
+    case BENCH_ERRORS_FOUND: return STATUS_NO;
+    case BENCH_FAILED: break;
+    }
+    return client_fail_exchange(client, &failure);
+}
+
 static int run_keygen(struct client *client)
 {
     char line[KEYGEN_LINE_SIZE + 1];
@@ -524,6 +542,7 @@ const struct command commands[] = {
      "open every stored value and print the bad ones; --fix deletes those", run_verify_all},
     {"stats", NULL, NULL, 0, 0, 0, "STATS", "done", "print the server's figures", run_stats},
     {"ping", NULL, NULL, 0, 0, 0, "PING", "ok", "see whether the server answers, and how fast", run_ping},
+    {"bench", NULL, NULL, 0, 0, COMMAND_BENCH, NULL, NULL, "measure a server with tokens of its own", run_bench},
     {"keygen", NULL, NULL, 0, 0, 0, NULL, NULL, "print a new line for the server's keyring", run_keygen},
     {"policy try", "FILE", NULL, 1, 1, COMMAND_POLICY, NULL, NULL,
      "ask a policy about one request, without a server, and print what it says", run_policy_try},

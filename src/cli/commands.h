@@ -3,6 +3,7 @@
 #ifndef TK_CLI_COMMANDS_H
 #define TK_CLI_COMMANDS_H
 
+#include "cli/bench_options.h"
 #include "cli/policy.h"
 #include "cli/session.h"
 
@@ -24,6 +25,7 @@ struct options {
     bool fix;
     bool yes;
     struct policy_options policy;
+    struct bench_options bench;
 };
 
 enum command_flag {
@@ -33,6 +35,7 @@ enum command_flag {
     COMMAND_FIX = 1 << 3,     /* takes --fix */
     COMMAND_YES = 1 << 4,     /* takes --yes */
     COMMAND_POLICY = 1 << 5,  /* takes the options of `policy try` */
+    COMMAND_BENCH = 1 << 6,   /* takes those of `bench` */
 };
 
 struct client;

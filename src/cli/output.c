@@ -14,7 +14,7 @@ int output_json(json_t *value)
 {
     if (value == NULL)
         return -1;
-    int result = json_dumpf(value, stdout, JSON_COMPACT);
+    int result = json_dumpf(value, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(value);
     return result;
@@ -44,12 +44,19 @@ void output_failure(bool json, const char *code, const char *message, const char
             json_pack("{s:{s:o,s:o}}", "error", "code", output_json_text(code), "message", output_json_text(message)));
 }
 
-void output_progress(int64_t seconds)
+void output_progress_text(const char *text)
 {
     if (!isatty(STDERR_FILENO))
         return;
-    fprintf(stderr, "\rworking for %" PRId64 " s ", seconds);
+    fprintf(stderr, "\r%s \033[K", text);
     progress_shown = true;
+}
+
+void output_progress(int64_t seconds)
+{
+    char text[64];
+    snprintf(text, sizeof text, "working for %" PRId64 " s", seconds);
+    output_progress_text(text);
 }
 
 void output_progress_clear(void)

@@ -21,6 +21,9 @@ void output_failure(bool json, const char *code, const char *message, const char
  * so many seconds. */
 void output_progress(int64_t seconds);
 
+/* The same with a text of one's own. */
+void output_progress_text(const char *text);
+
 /* Takes that line away again, when there is one. */
 void output_progress_clear(void);
 

@@ -4,7 +4,7 @@
 #ifndef TK_CLI_SESSION_H
 #define TK_CLI_SESSION_H
 
-#include "base/error.h"
+#include "cli/dial.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,21 +12,9 @@
 
 enum { ANSWER_LINE_MAX = 1024 * 1024 }; /* bytes of one line of an answer, LF included; longer ones are a failure */
 
-/* Where a server is: exactly one of the two is not NULL. */
-struct session_target {
-    const char *socket; /* path of a unix socket */
-    const char *server; /* HOST:PORT, [IPv6 ADDRESS]:PORT */
-};
-
 struct session_limits {
     int64_t timeout; /* nanoseconds for connecting and for the whole answer of a request */
     bool patient;    /* the answer may take longer, as long as bytes keep coming */
-};
-
-/* Why there is no verdict. */
-struct failure {
-    const char *code; /* for programs: "usage" "connect" "timeout" "closed" "protocol" "internal" */
-    struct error error;
 };
 
 enum answer_class {

@@ -22,7 +22,8 @@ enum {
     OPTION_YES,
     OPTION_HELP,
     OPTION_VERSION,
-    OPTION_POLICY, /* and those of enum policy_option behind it */
+    OPTION_POLICY,                                 /* and those of enum policy_option behind it */
+    OPTION_BENCH = OPTION_POLICY + POLICY_OPTIONS, /* and those of enum bench_option */
 };
 
 static const struct option long_options[] = {
@@ -37,7 +38,11 @@ static const struct option long_options[] = {
 #define X(constant, name) {name, required_argument, NULL, OPTION_POLICY + POLICY_OPTION_##constant},
     POLICY_OPTIONS_LIST(X)
 #undef X
-        {NULL, 0, NULL, 0},
+#define X(constant, name, takes, help) \
+    {name, sizeof(takes) > 1 ? required_argument : no_argument, NULL, OPTION_BENCH + BENCH_OPTION_##constant},
+        BENCH_OPTIONS_LIST(X)
+#undef X
+            {NULL, 0, NULL, 0},
 };
 
 /* What the command line says; its first word is the command. */
@@ -90,6 +95,8 @@ static int help_show_command(const struct command *command)
         printf(" [--yes]");
     if ((command->flags & COMMAND_POLICY) != 0)
         printf(" --command NAME [QUESTION ...]");
+    if ((command->flags & COMMAND_BENCH) != 0)
+        printf(" [OPTION ...]");
     if (command->first != NULL)
         printf(" %s", command->first);
     if (command->rest != NULL)
@@ -97,6 +104,8 @@ static int help_show_command(const struct command *command)
     printf("\n\n%s\n", command->help);
     if ((command->flags & COMMAND_POLICY) != 0)
         policy_options_show();
+    else if ((command->flags & COMMAND_BENCH) != 0)
+        bench_options_show();
     else if (command->verb != NULL && command->first != NULL)
         printf("A %s of - is read from standard input.\n", command->first);
     return STATUS_YES;
@@ -142,6 +151,8 @@ static int option_take(struct invocation *invocation, int option, char **argv, s
     case OPTION_HELP: invocation->help = true; return 0;
     case OPTION_VERSION: invocation->version = true; return 0;
     }
+    if (option >= OPTION_BENCH)
+        return bench_option_take(&options->bench, (enum bench_option)(option - OPTION_BENCH), optarg, error);
     if (option >= OPTION_POLICY)
         return policy_option_take(&options->policy, (enum policy_option)(option - OPTION_POLICY), optarg, error);
     return option_bad(option, argv[optind - 1], error);
@@ -179,11 +190,14 @@ static int target_choose(struct session_target *target, struct error *error)
     return 0;
 }
 
-static int policy_check(const struct command *command, const struct policy_options *options, struct error *error)
+/* The options that one command has alone. */
+static int own_options_check(const struct command *command, const struct options *options, struct error *error)
 {
     for (enum policy_option option = 0; option < POLICY_OPTIONS; option++)
-        if (options->value[option] != NULL && (command->flags & COMMAND_POLICY) == 0)
+        if (options->policy.value[option] != NULL && (command->flags & COMMAND_POLICY) == 0)
             return error_set(error, "%s takes no --%s", command->name, policy_option_name(option));
+    if (options->bench.given != NULL && (command->flags & COMMAND_BENCH) == 0)
+        return error_set(error, "%s takes no --%s", command->name, options->bench.given);
     return 0;
 }
 
@@ -194,7 +208,7 @@ static int command_check(const struct command *command, const struct invocation 
         return error_set(error, "%s takes no --fix", command->name);
     if (invocation->options.yes && (command->flags & COMMAND_YES) == 0)
         return error_set(error, "%s takes no --yes", command->name);
-    if (policy_check(command, &invocation->options.policy, error) != 0)
+    if (own_options_check(command, &invocation->options, error) != 0)
         return -1;
     if (n < command->min)
         return error_set(error, "%s needs a %s; see tokenkeep %s --help", command->name, command->first, command->name);
@@ -234,6 +248,7 @@ int main(int argc, char **argv)
     struct invocation invocation = {.words = calloc((size_t)argc + 1, sizeof(char *))};
     if (invocation.words == NULL)
         return STATUS_NO_VERDICT;
+    bench_options_init(&invocation.options.bench);
     struct error error;
     int status = invocation_parse(&invocation, argc, argv, &error) != 0 ? usage_fail(invocation.options.json, &error)
                                                                         : invocation_run(&invocation);
