@@ -15,10 +15,12 @@
 
 #define NO_POLICY POLICY_POINTS
 
+/* What is asked most comes first. */
 static const struct command commands[] = {
     {"GET", "<token>", 1, 1, ROLE_VERIFY, 0, handle_get, POLICY_GET, "the data behind a token"},
     {"CHECK", "<token> [<scope>...]", 1, 1 + TOKEN_DATA_SCOPES_MAX, ROLE_VERIFY, 0, handle_check, POLICY_CHECK,
      "the user name, when the token is valid and has every scope"},
+    {"PING", "[<text>]", 0, 1, ROLE_VERIFY, RESP, handle_ping, NO_POLICY, "PONG, or the text"},
     {"PING", "", 0, 0, ROLE_VERIFY, 0, handle_ping, NO_POLICY, "OK"},
     {"HELP", "", 0, 0, ROLE_VERIFY, 0, handle_help, NO_POLICY, "this list"},
     {"QUIT", "", 0, 0, ROLE_VERIFY, 0, handle_quit, NO_POLICY, "OK after all answers, then the connection closes"},
@@ -32,7 +34,6 @@ static const struct command commands[] = {
     {"VERIFYALL", "[FIX]", 0, 1, ROLE_MANAGE, BARRIER, handle_verifyall, POLICY_VERIFYALL,
      "open every stored value, tell the bad ones, delete them with FIX"},
     {"STATS", "", 0, 0, ROLE_MANAGE, 0, handle_stats, NO_POLICY, "counters of this server"},
-    {"PING", "[<text>]", 0, 1, ROLE_VERIFY, RESP, handle_ping, NO_POLICY, "PONG, or the text"},
     {"ECHO", "<text>", 1, 1, ROLE_VERIFY, RESP, handle_echo, NO_POLICY, "the text"},
     {"HELLO", "[2]", 0, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_hello, NO_POLICY, "greeting of Redis clients"},
     {"CLIENT", "SETNAME|SETINFO|ID", 1, INPUT_WORDS_MAX - 1, ROLE_VERIFY, RESP, handle_client, NO_POLICY,
@@ -47,18 +48,17 @@ const struct command *command_table(size_t *n)
     return commands;
 }
 
-/* In RESP the last row of a name holds, in a line the first that is not for RESP alone. */
+/* The first row of a name holds; in a line, the first that is not for RESP alone. */
 static const struct command *find(struct word name, bool resp)
 {
-    const struct command *found = NULL;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         const struct command *row = &commands[i];
         if ((row->flags & RESP) != 0 && !resp)
             continue;
         if (strncasecmp(row->name, name.text, name.size) == 0 && row->name[name.size] == '\0')
-            found = row;
+            return row;
     }
-    return found;
+    return NULL;
 }
 
 /* A word of a RESP request may not hold what would split it in a line. The texts of PING and ECHO may. */
@@ -79,7 +79,7 @@ void command_execute(struct connection *connection, struct input *input)
         answer_err(request, ERR_BADREQ, "%s", input->flaw);
         return;
     }
-    const struct command *command = find(input->resp ? input->words[0] : line_command(input), input->resp);
+    const struct command *command = find(input->words[0], input->resp);
     if (command == NULL) {
         answer_err(request, ERR_BADREQ, "unknown command; HELP lists them");
         return;
