@@ -16,10 +16,10 @@ bool token_part_valid(const char *text, size_t size)
 {
     if (size != TOKEN_PART_SIZE)
         return false;
-    for (size_t i = 0; i < size; i++)
-        if (!is_part_character[(unsigned char)text[i]])
-            return false;
-    return true;
+    bool valid = true;
+    for (size_t i = 0; i < TOKEN_PART_SIZE; i++)
+        valid &= is_part_character[(unsigned char)text[i]];
+    return valid;
 }
 
 bool token_parse(const char *text, size_t size, struct token *token)

@@ -72,13 +72,18 @@ static void reserve(struct buffer *buffer, size_t size)
     *buffer = (struct buffer){data, 0, held, capacity};
 }
 
+char *buffer_extend(struct buffer *buffer, size_t size)
+{
+    reserve(buffer, size);
+    char *room = buffer->data + buffer->end;
+    buffer->end += size;
+    return room;
+}
+
 void buffer_add(struct buffer *buffer, const void *bytes, size_t size)
 {
-    if (size == 0)
-        return;
-    reserve(buffer, size);
-    memcpy(buffer->data + buffer->end, bytes, size);
-    buffer->end += size;
+    if (size > 0)
+        memcpy(buffer_extend(buffer, size), bytes, size);
 }
 
 void buffer_add_text(struct buffer *buffer, const char *text)

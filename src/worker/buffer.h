@@ -19,6 +19,9 @@ struct buffer {
 const char *buffer_bytes(const struct buffer *buffer);
 size_t buffer_size(const struct buffer *buffer);
 
+/* Makes `size` more bytes at the end, at least one, and returns them for the caller to write. */
+char *buffer_extend(struct buffer *buffer, size_t size) __attribute__((returns_nonnull, warn_unused_result));
+
 /* Adds bytes, text, or formatted text at the end. Its user bounds what it holds. */
 void buffer_add(struct buffer *buffer, const void *bytes, size_t size);
 void buffer_add_text(struct buffer *buffer, const char *text);

@@ -21,7 +21,7 @@ struct input {
     bool resp;
     char tag[INPUT_TAG_MAX + 1]; /* "": none */
     const char *flaw;            /* what makes it a bad request whatever its command, or NULL */
-    struct word rest;            /* a line behind its tag; its words are split by line_split */
+    struct word rest;            /* a line behind its tag; its words but the first are split by line_split */
     size_t n_words;
     struct word words[INPUT_WORDS_MAX];
 };
@@ -35,13 +35,10 @@ enum input_result {
     INPUT_FOREIGN,  /* HTTP, most likely a forged request of somebody's browser: to be closed without a word */
 };
 
-/* Reads one line from the front of the bytes. `max_line` counts without the line's end. For INPUT_TOO_LONG too, the tag
- * is set when there is one. */
+/* Reads one line from the front of the bytes. `max_line` counts without the line's end. Of the words the first alone is
+ * set. For INPUT_TOO_LONG too, the tag is set when there is one. */
 enum input_result line_read(const char *bytes, size_t size, size_t max_line, struct input *input, size_t *used)
     __attribute__((warn_unused_result));
-
-/* The command word of a line, the first of input->rest. */
-struct word line_command(const struct input *input);
 
 /* Splits input->rest into input->words; with `json`, into the command word and all the rest. False when two spaces
  * follow each other or one ends the line. */

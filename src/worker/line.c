@@ -4,12 +4,38 @@
 #include "worker/input.h"
 
 #include <ctype.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
+
+/* Not 0 when among eight bytes one is not printing ASCII. A byte below 0x20 borrows in the first subtraction, 0x7f is
+ * zero before the second. A borrow may go on into the next byte, so this does not say which, but none comes from
+ * nothing. */
+static uint64_t odd_ones(const char *text)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones * 0x80;
+    uint64_t bytes;
+    memcpy(&bytes, text, sizeof bytes);
+    const uint64_t deletes = bytes ^ (ones * 0x7f);
+    return (bytes | ((bytes - ones * 0x20) & ~bytes) | ((deletes - ones) & ~deletes)) & highs;
+}
+
+/* Whether all is printing ASCII, as almost every request is. False for what is short. */
+static bool is_printing(const char *text, size_t size)
+{
+    if (size < sizeof(uint64_t))
+        return false;
+    uint64_t odd = odd_ones(text + size - sizeof(uint64_t));
+    for (size_t i = 0; i + sizeof(uint64_t) < size; i += sizeof(uint64_t))
+        odd |= odd_ones(text + i);
+    return odd == 0;
+}
 
 const char *input_text_flaw(const char *text, size_t size)
 {
     bool ascii = true;
+    if (is_printing(text, size))
+        return NULL;
     for (size_t i = 0; i < size; i++) {
         unsigned char c = (unsigned char)text[i];
         if (c < 0x20 || c == 0x7f)
@@ -35,15 +61,15 @@ static bool is_method(struct word word)
     return false;
 }
 
-/* A request line or a header of HTTP. A browser can be made to send such a thing here with a command in its body. */
-static bool is_http(const char *line, size_t size)
+/* A request line or a header of HTTP. A browser can be made to send such a thing here with a command in its body.
+ * `first` is the line's first word. */
+static bool is_http(const char *line, size_t size, struct word first)
 {
     static const char version[] = " HTTP/1.";
     const size_t version_size = sizeof version - 1;
-    if (size > version_size && isdigit((unsigned char)line[size - 1]) &&
+    if (size > version_size && line[size - 1] >= '0' && line[size - 1] <= '9' &&
         memcmp(line + size - 1 - version_size, version, version_size) == 0)
         return true;
-    struct word first = first_word(line, size);
     if (first.size > 0 && first.text[first.size - 1] == ':')
         return true;
     return first.size + 1 < size && line[first.size + 1] == '/' && is_method(first);
@@ -59,12 +85,12 @@ static bool tag_valid(struct word word)
     return true;
 }
 
-/* Takes the tag, if the line begins with one, off the front. */
-static void take_tag(struct input *input, const char *line, size_t size)
+/* Takes the tag, if the line begins with one, off the front. `first` is the line's first word. */
+static void take_tag(struct input *input, const char *line, size_t size, struct word first)
 {
-    struct word first = first_word(line, size);
     input->tag[0] = '\0';
     input->rest = (struct word){line, size};
+    input->words[0] = first;
     if (size == 0 || line[0] != '#')
         return;
     if (!tag_valid(first)) {
@@ -75,6 +101,7 @@ static void take_tag(struct input *input, const char *line, size_t size)
     input->tag[first.size - 1] = '\0';
     size_t taken = first.size < size ? first.size + 1 : size;
     input->rest = (struct word){line + taken, size - taken};
+    input->words[0] = first_word(input->rest.text, input->rest.size);
 }
 
 enum input_result line_read(const char *bytes, size_t size, size_t max_line, struct input *input, size_t *used)
@@ -93,10 +120,11 @@ enum input_result line_read(const char *bytes, size_t size, size_t max_line, str
         line_size--;
     if (line_size == 0)
         return INPUT_NOTHING;
-    take_tag(input, bytes, line_size);
+    const struct word first = first_word(bytes, line_size);
+    take_tag(input, bytes, line_size, first);
     if (end == NULL || line_size > max_line)
         return INPUT_TOO_LONG;
-    if (is_http(bytes, line_size))
+    if (is_http(bytes, line_size, first))
         return INPUT_FOREIGN;
     const char *flaw = input_text_flaw(bytes, line_size);
     if (flaw != NULL)
@@ -104,17 +132,11 @@ enum input_result line_read(const char *bytes, size_t size, size_t max_line, str
     return INPUT_REQUEST;
 }
 
-struct word line_command(const struct input *input)
-{
-    return first_word(input->rest.text, input->rest.size);
-}
-
 bool line_split(struct input *input, bool json)
 {
-    struct word rest = input->rest;
+    struct word rest = input->rest, word = input->words[0];
     input->n_words = 0;
     for (;;) {
-        struct word word = json && input->n_words == 1 ? rest : first_word(rest.text, rest.size);
         if (word.size == 0)
             return false;
         if (input->n_words < INPUT_WORDS_MAX)
@@ -124,5 +146,6 @@ bool line_split(struct input *input, bool json)
             return true;
         rest.text += word.size + 1;
         rest.size -= word.size + 1;
+        word = json ? rest : first_word(rest.text, rest.size);
     }
 }

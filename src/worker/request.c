@@ -37,7 +37,8 @@ struct request *request_begin(struct connection *connection, const struct input 
     request->connection = connection;
     request->began = worker->now.boot;
     request->resp = input->resp;
-    memcpy(request->tag, input->tag, sizeof request->tag);
+    if (input->tag[0] != '\0')
+        memcpy(request->tag, input->tag, sizeof request->tag);
     connection->unanswered++;
     if (request->tag[0] == '\0')
         TAILQ_INSERT_TAIL(&connection->untagged, request, order);
@@ -174,11 +175,20 @@ static struct buffer *begin_line(struct request *request)
     return out;
 }
 
+/* A RESP string. Every hit in RESP comes by here: printf would be a sixth of its cost. */
 static void add_bulk(struct buffer *out, const char *text, size_t size)
 {
-    buffer_add_format(out, "$%zu\r\n", size);
-    buffer_add(out, text, size);
-    buffer_add(out, "\r\n", 2);
+    char head[24];
+    char *start = head + sizeof head - 2;
+    memcpy(start, "\r\n", 2);
+    size_t left = size;
+    do
+        *--start = (char)('0' + left % 10);
+    while ((left /= 10) > 0);
+    *--start = '$';
+    const size_t head_size = (size_t)(head + sizeof head - start);
+    char *end = mempcpy(buffer_extend(out, head_size + size + 2), start, head_size);
+    memcpy(mempcpy(end, text, size), "\r\n", 2);
 }
 
 static void answer_simple(struct request *request, const char *line, const char *resp)
@@ -219,10 +229,8 @@ void answer_text(struct request *request, const char *text, size_t size)
     if (request->resp) {
         add_bulk(answer_buffer(request), text, size);
     } else {
-        struct buffer *out = begin_line(request);
-        buffer_add(out, "OK ", 3);
-        buffer_add(out, text, size);
-        buffer_add(out, "\n", 1);
+        char *end = mempcpy(buffer_extend(begin_line(request), size + 4), "OK ", 3);
+        memcpy(mempcpy(end, text, size), "\n", 1);
     }
     answered(request);
 }

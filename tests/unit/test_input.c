@@ -193,13 +193,33 @@ static void test_words(void **state)
     }
 }
 
+/* Each byte at each place of texts of each size up to a few words of the machine, with bytes around it that are as near
+ * to what is odd as can be. */
+static void test_flaws_of_every_byte(void **state)
+{
+    char text[40];
+    (void)state;
+    for (size_t size = 1; size <= sizeof text; size++) {
+        for (size_t at = 0; at < size; at++) {
+            for (int i = 0; i < 512; i++) {
+                const int c = i / 2;
+                memset(text, i % 2 == 0 ? ' ' : '~', size);
+                text[at] = (char)c;
+                const char *flaw = input_text_flaw(text, size);
+                assert_int_equal(flaw != NULL, c < 0x20 || c >= 0x7f);
+                if (flaw != NULL)
+                    assert_int_equal(strstr(flaw, "UTF-8") != NULL, c >= 0x80);
+            }
+        }
+    }
+    assert_null(input_text_flaw("gr\xc3\xbc\xc3\x9f dich, \xe2\x82\xac", 16));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),
-        cmocka_unit_test(test_cut_at_every_byte),
-        cmocka_unit_test(test_needed),
-        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_cases), cmocka_unit_test(test_cut_at_every_byte),   cmocka_unit_test(test_needed),
+        cmocka_unit_test(test_words), cmocka_unit_test(test_flaws_of_every_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
