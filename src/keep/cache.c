@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The cache: a flat table with linear probing, its capacity fixed at the start, and a list by recency. */
+/* The cache: a flat table with linear probing, its capacity fixed at the start, and a queue of the entries by age. A
+ * look-up writes to the entry alone: moving it in a list by recency would fetch its two neighbours from memory, which
+ * costs more than all the rest. Whoever comes to the end of the queue has as many second chances as it was looked up,
+ * up to USES_MAX. With keys that are asked unevenly this keeps more of what is asked again than strict recency does. */
 #include "keep/cache.h"
 
 #include <sodium.h>
@@ -7,18 +10,24 @@
 #include <string.h>
 
 struct slot {
-    uint64_t hash;
     struct cache_entry *entry; /* NULL: empty */
+    uint32_t tag;              /* of its hash; chooses the home too */
+    uint32_t size;             /* of the entry */
 };
 
 TAILQ_HEAD(entry_list, cache_entry);
+
+enum {
+    USES_MAX = 3,
+    CHANCES_MAX = 32, /* given for one insertion: it takes no longer however much of the cache is in use */
+};
 
 struct cache {
     struct slot *slots;
     size_t mask;
     size_t max_bytes, max_entries;
     size_t bytes, entries;
-    struct entry_list by_recency; /* most recent first */
+    struct entry_list queue; /* youngest first */
 };
 
 static struct cache_entry *entry_allocate(size_t payload, uint64_t hash, const char *key, uint64_t generation,
@@ -131,7 +140,7 @@ struct cache *cache_new(size_t max_bytes, size_t max_entries)
     struct cache *cache = calloc(1, sizeof *cache);
     if (cache == NULL)
         return NULL;
-    TAILQ_INIT(&cache->by_recency);
+    TAILQ_INIT(&cache->queue);
     cache->max_bytes = max_bytes;
     cache->max_entries = max_entries;
     size_t capacity = 4;
@@ -145,17 +154,18 @@ struct cache *cache_new(size_t max_bytes, size_t max_entries)
 }
 
 /* The low bits of the hash choose the generation, so the table takes others. */
-static size_t home_of(const struct cache *cache, uint64_t hash)
+static uint32_t tag_of(uint64_t hash)
 {
-    return (size_t)(hash >> 16) & cache->mask;
+    return (uint32_t)(hash >> 16);
 }
 
 /* The slot of a key, or the empty one where it would go. */
 static size_t find(const struct cache *cache, uint64_t hash, const char *key)
 {
-    size_t i = home_of(cache, hash);
+    const uint32_t tag = tag_of(hash);
+    size_t i = tag & cache->mask;
     for (; cache->slots[i].entry != NULL; i = (i + 1) & cache->mask)
-        if (cache->slots[i].hash == hash && memcmp(cache->slots[i].entry->key, key, TOKEN_PART_SIZE) == 0)
+        if (cache->slots[i].tag == tag && memcmp(cache->slots[i].entry->key, key, TOKEN_PART_SIZE) == 0)
             break;
     return i;
 }
@@ -164,7 +174,7 @@ static size_t find(const struct cache *cache, uint64_t hash, const char *key)
 static void close_gap(struct cache *cache, size_t hole)
 {
     for (size_t i = (hole + 1) & cache->mask; cache->slots[i].entry != NULL; i = (i + 1) & cache->mask) {
-        size_t home = home_of(cache, cache->slots[i].hash);
+        size_t home = cache->slots[i].tag & cache->mask;
         if (((i - home) & cache->mask) < ((i - hole) & cache->mask))
             continue;
         cache->slots[hole] = cache->slots[i];
@@ -177,7 +187,7 @@ static void remove_slot(struct cache *cache, size_t i)
 {
     struct cache_entry *entry = cache->slots[i].entry;
     close_gap(cache, i);
-    TAILQ_REMOVE(&cache->by_recency, entry, recency);
+    TAILQ_REMOVE(&cache->queue, entry, queue);
     cache->bytes -= entry->size;
     cache->entries--;
     cache_entry_free(&entry);
@@ -186,11 +196,22 @@ static void remove_slot(struct cache *cache, size_t i)
 const struct cache_entry *cache_lookup(struct cache *cache, uint64_t hash, const char key[TOKEN_PART_SIZE])
 {
     struct cache_entry *entry = cache->slots[find(cache, hash, key)].entry;
-    if (entry != NULL && entry != TAILQ_FIRST(&cache->by_recency)) {
-        TAILQ_REMOVE(&cache->by_recency, entry, recency);
-        TAILQ_INSERT_HEAD(&cache->by_recency, entry, recency);
-    }
+    if (entry != NULL && entry->uses < USES_MAX)
+        entry->uses++;
     return entry;
+}
+
+/* The entry to let go of next, once those before it have had their chances. */
+static const struct cache_entry *choose_victim(struct cache *cache)
+{
+    struct cache_entry *last = TAILQ_LAST(&cache->queue, entry_list);
+    for (int chances = 0; chances < CHANCES_MAX && last->uses > 0; chances++) {
+        last->uses--;
+        TAILQ_REMOVE(&cache->queue, last, queue);
+        TAILQ_INSERT_HEAD(&cache->queue, last, queue);
+        last = TAILQ_LAST(&cache->queue, entry_list);
+    }
+    return last;
 }
 
 size_t cache_insert(struct cache *cache, struct cache_entry *entry)
@@ -202,13 +223,13 @@ size_t cache_insert(struct cache *cache, struct cache_entry *entry)
     }
     size_t evicted = 0;
     while (cache->entries >= cache->max_entries || cache->bytes > cache->max_bytes - entry->size) {
-        const struct cache_entry *oldest = TAILQ_LAST(&cache->by_recency, entry_list);
-        remove_slot(cache, find(cache, oldest->hash, oldest->key));
+        const struct cache_entry *victim = choose_victim(cache);
+        remove_slot(cache, find(cache, victim->hash, victim->key));
         evicted++;
     }
     size_t i = find(cache, entry->hash, entry->key);
-    cache->slots[i] = (struct slot){entry->hash, entry};
-    TAILQ_INSERT_HEAD(&cache->by_recency, entry, recency);
+    cache->slots[i] = (struct slot){entry, tag_of(entry->hash), entry->size};
+    TAILQ_INSERT_HEAD(&cache->queue, entry, queue);
     cache->bytes += entry->size;
     cache->entries++;
     return evicted;
@@ -228,7 +249,7 @@ size_t cache_clear(struct cache *cache)
     const size_t entries = cache->entries;
     for (size_t i = 0; entries > 0 && i <= cache->mask; i++)
         cache_entry_free(&cache->slots[i].entry);
-    TAILQ_INIT(&cache->by_recency);
+    TAILQ_INIT(&cache->queue);
     cache->bytes = cache->entries = 0;
     return entries;
 }

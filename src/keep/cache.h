@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A worker's memory of opened token data: least recently used leaves first, bounded in bytes and in entries. Whether an
- * entry may be used is not decided here but in keep.c, which knows the generations and the clocks. */
+/* A worker's memory of opened token data, bounded in bytes and in entries: what has not been looked up for long leaves
+ * first. Whether an entry may be used is not decided here but in keep.c, which knows the generations and the clocks. */
 #ifndef TK_KEEP_CACHE_H
 #define TK_KEEP_CACHE_H
 
@@ -17,12 +17,13 @@ struct cache_entry {
     char key[TOKEN_PART_SIZE];
     char secret[TOKEN_PART_SIZE];
     uint8_t type;        /* enum token_type */
+    uint8_t uses;        /* look-ups that count when it comes to making room */
     bool known;          /* false: Redis had no such key, and nothing below but generation and fresh_until is set */
     bool stale;          /* answered past its time, because Redis is away */
     uint64_t generation; /* noted before Redis was asked */
     int64_t fresh_until; /* boot-time clock, ns */
     int64_t expires;     /* wall clock, seconds; 0: never */
-    TAILQ_ENTRY(cache_entry) recency;
+    TAILQ_ENTRY(cache_entry) queue;
     uint32_t size; /* of the whole block */
     uint32_t json_size;
     uint32_t username_size;
@@ -59,7 +60,7 @@ bool cache_entry_has_scope(const struct cache_entry *entry, const char *scope, s
  * when there is no memory. */
 struct cache *cache_new(size_t max_bytes, size_t max_entries) __attribute__((warn_unused_result));
 
-/* The entry of a key, now the most recently used, or NULL. It stays the cache's; any change of the cache may free
+/* The entry of a key, which this counts as used, or NULL. It stays the cache's; any change of the cache may free
  * it. */
 const struct cache_entry *cache_lookup(struct cache *cache, uint64_t hash, const char key[TOKEN_PART_SIZE]);
 

@@ -72,6 +72,22 @@ static void test_entries_are_bounded_and_the_oldest_leaves(void **state)
     assert_null(cache);
 }
 
+/* One use is one chance: whoever had it leaves when its turn comes again. */
+static void test_chances_are_used_up(void **state)
+{
+    (void)state;
+    struct cache *cache = cache_new(SIZE_MAX, 3);
+    for (unsigned i = 0; i < 3; i++)
+        cache_insert(cache, make_entry(i << 16, i, "alice"));
+    assert_non_null(look_up(cache, 0, 0));
+    for (unsigned i = 3; i < 6; i++)
+        cache_insert(cache, make_entry(i << 16, i, "alice"));
+    assert_null(look_up(cache, 0, 0));
+    for (unsigned i = 3; i < 6; i++)
+        assert_non_null(look_up(cache, i << 16, i));
+    cache_free(&cache);
+}
+
 static void test_bytes_are_bounded(void **state)
 {
     (void)state;
@@ -142,6 +158,116 @@ static void test_all_is_forgotten(void **state)
     cache_free(&cache);
 }
 
+/* However much all entries are in use, one leaves for each that comes. */
+static void test_all_in_use(void **state)
+{
+    enum { ENTRIES = 200 };
+    (void)state;
+    struct cache *cache = cache_new(SIZE_MAX, ENTRIES);
+    for (unsigned i = 0; i < ENTRIES; i++)
+        cache_insert(cache, make_entry((uint64_t)i << 16, i, "alice"));
+    for (unsigned i = 0; i < 10 * ENTRIES; i++)
+        assert_non_null(look_up(cache, (uint64_t)(i % ENTRIES) << 16, i % ENTRIES));
+    for (unsigned i = ENTRIES; i < 20 * ENTRIES; i++) {
+        assert_int_equal(cache_insert(cache, make_entry((uint64_t)i << 16, i, "alice")), 1);
+        assert_int_equal(cache_entries(cache), ENTRIES);
+    }
+    cache_free(&cache);
+}
+
+/* An ideal LRU of numbers: which were asked last, newest first. */
+struct ideal {
+    unsigned *newer, *older; /* rings through number N, which stands for both ends */
+    bool *there;
+    size_t n, room, hits;
+    unsigned end;
+};
+
+static void ideal_unlink(struct ideal *ideal, unsigned number)
+{
+    ideal->older[ideal->newer[number]] = ideal->older[number];
+    ideal->newer[ideal->older[number]] = ideal->newer[number];
+}
+
+static void ideal_ask(struct ideal *ideal, unsigned number)
+{
+    const unsigned oldest = ideal->newer[ideal->end];
+    ideal->hits += ideal->there[number];
+    if (ideal->there[number]) {
+        ideal_unlink(ideal, number);
+    } else if (ideal->n++ >= ideal->room) {
+        ideal_unlink(ideal, oldest);
+        ideal->there[oldest] = false;
+    }
+    ideal->there[number] = true;
+    ideal->older[number] = ideal->older[ideal->end];
+    ideal->newer[number] = ideal->end;
+    ideal->newer[ideal->older[ideal->end]] = number;
+    ideal->older[ideal->end] = number;
+}
+
+/* How often what is asked is there, of `steps` questions for numbers with the given sums of weights; for a cache with
+ * room for one in `share`, and for an ideal LRU of that size. */
+static void measure_hits(const double *sums, unsigned numbers, unsigned share, double *ratio, double *ideal_ratio)
+{
+    const unsigned steps = 20 * numbers;
+    unsigned hits = 0;
+    struct cache *cache = cache_new(SIZE_MAX, numbers / share);
+    struct ideal ideal = {calloc(numbers + 1, sizeof(unsigned)),
+                          calloc(numbers + 1, sizeof(unsigned)),
+                          calloc(numbers, sizeof(bool)),
+                          0,
+                          numbers / share,
+                          0,
+                          numbers};
+    ideal.newer[numbers] = ideal.older[numbers] = numbers;
+    srandom(1);
+    for (unsigned step = 0; step < steps; step++) {
+        const double mark = (double)random() / RAND_MAX * sums[numbers - 1];
+        unsigned number = 0, after = numbers - 1;
+        while (number < after)
+            if (sums[(number + after) / 2] < mark)
+                number = (number + after) / 2 + 1;
+            else
+                after = (number + after) / 2;
+        const uint64_t hash = (uint64_t)number * UINT64_C(0x9e3779b97f4a7c15);
+        char key[TOKEN_PART_SIZE + 1];
+        make_key(key, number);
+        if (cache_lookup(cache, hash, key) != NULL)
+            hits++;
+        else
+            cache_insert(cache, cache_entry_new_unknown(hash, key, 0, 0));
+        ideal_ask(&ideal, number);
+    }
+    *ratio = hits / (double)steps;
+    *ideal_ratio = (double)ideal.hits / steps;
+    cache_free(&cache);
+    free(ideal.newer);
+    free(ideal.older);
+    free(ideal.there);
+}
+
+/* Smaller than what is asked for, the cache has about the hits of an ideal LRU, from even to very uneven questions:
+ * there is no cliff. */
+static void test_hit_ratio(void **state)
+{
+    enum { NUMBERS = 5000 };
+    static double sums[NUMBERS];
+    (void)state;
+    for (int slope = 0; slope < 3; slope++) {
+        double sum = 0;
+        for (unsigned i = 0; i < NUMBERS; i++)
+            sums[i] = sum += slope == 0 ? 1 : slope == 1 ? 1.0 / (i + 1) : 1.0 / (i + 1) / (i + 1);
+        for (unsigned share = 2; share <= 50; share *= 5) {
+            double ratio, ideal;
+            measure_hits(sums, NUMBERS, share, &ratio, &ideal);
+            print_message("zipf %d, 1/%u of the keys: %.1f %% hits, an ideal LRU has %.1f %%\n", slope, share,
+                          ratio * 100, ideal * 100);
+            assert_true(ratio > ideal - 0.01);
+        }
+    }
+}
+
 /* Random inserts and removals with hashes that collide, held against a plain array: a gap closed wrongly loses
  * entries. */
 static void test_probing_against_a_plain_array(void **state)
@@ -174,11 +300,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entry_holds_what_the_data_said),
         cmocka_unit_test(test_entries_are_bounded_and_the_oldest_leaves),
+        cmocka_unit_test(test_chances_are_used_up),
         cmocka_unit_test(test_bytes_are_bounded),
         cmocka_unit_test(test_nothing_is_kept_without_room),
         cmocka_unit_test(test_same_key_is_replaced),
         cmocka_unit_test(test_same_hash_is_not_same_key),
         cmocka_unit_test(test_all_is_forgotten),
+        cmocka_unit_test(test_all_in_use),
+        cmocka_unit_test(test_hit_ratio),
         cmocka_unit_test(test_probing_against_a_plain_array),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
