@@ -19,7 +19,9 @@ TAILQ_HEAD(entry_list, cache_entry);
 
 enum {
     USES_MAX = 3,
-    CHANCES_MAX = 32, /* given for one insertion: it takes no longer however much of the cache is in use */
+    CHANCES_MAX = 32,     /* given for one insertion: it takes no longer however much of the cache is in use */
+    LINE_SIZE = 64,       /* of the processor's caches */
+    FORESEEN_SIZE = 1024, /* of one entry; behind that the processor has seen where it goes */
 };
 
 struct cache {
@@ -199,6 +201,25 @@ const struct cache_entry *cache_lookup(struct cache *cache, uint64_t hash, const
     if (entry != NULL && entry->uses < USES_MAX)
         entry->uses++;
     return entry;
+}
+
+void cache_foresee_slot(const struct cache *cache, uint64_t hash)
+{
+    __builtin_prefetch(&cache->slots[tag_of(hash) & cache->mask]);
+}
+
+void cache_foresee_entry(const struct cache *cache, uint64_t hash)
+{
+    const uint32_t tag = tag_of(hash);
+    size_t i = tag & cache->mask;
+    while (cache->slots[i].entry != NULL && cache->slots[i].tag != tag)
+        i = (i + 1) & cache->mask;
+    const char *entry = (const char *)cache->slots[i].entry;
+    if (entry == NULL)
+        return;
+    const size_t size = cache->slots[i].size < FORESEEN_SIZE ? cache->slots[i].size : FORESEEN_SIZE;
+    for (size_t at = 0; at < size; at += LINE_SIZE)
+        __builtin_prefetch(entry + at);
 }
 
 /* The entry to let go of next, once those before it have had their chances. */

@@ -56,6 +56,12 @@ struct survey {
     bool busy; /* from keep_scan to keep_scan_done */
 };
 
+/* A key that is likely to be looked up soon. */
+struct foreseen {
+    char key[TOKEN_PART_SIZE];
+    uint64_t hash;
+};
+
 struct keep {
     struct keep_settings settings;
     struct shared_slot *slot;
@@ -67,6 +73,8 @@ struct keep {
     struct pool flight_pool, waiter_pool, change_pool;
     size_t waiting; /* requests that wait on Redis */
     struct survey survey;
+    struct foreseen foreseen[KEEP_FORESEEN_MAX];
+    size_t n_foreseen, n_met; /* of these the first n_met were looked up, or passed over */
     int64_t ttl, negative_ttl, stale_on_error; /* ns */
 };
 
@@ -137,6 +145,34 @@ void keep_free(struct keep **keep)
 }
 
 /* The look-ups. */
+
+void keep_foresee(struct keep *keep, const char *const *keys, size_t n)
+{
+    const struct shared *shared = keep->settings.shared;
+    struct foreseen *foreseen = keep->foreseen;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(foreseen[i].key, keys[i], TOKEN_PART_SIZE);
+        foreseen[i].hash = hash_key(keep, keys[i]);
+        cache_foresee_slot(keep->known, foreseen[i].hash);
+        __builtin_prefetch(&shared->generations[foreseen[i].hash & (SHARED_GENERATIONS - 1)]);
+    }
+    for (size_t i = 0; i < n; i++)
+        cache_foresee_entry(keep->known, foreseen[i].hash);
+    keep->n_foreseen = n;
+    keep->n_met = 0;
+}
+
+/* The hash of a key that is looked up. */
+static uint64_t hash_foreseen(struct keep *keep, const char *key)
+{
+    for (size_t i = keep->n_met; i < keep->n_foreseen; i++) {
+        if (memcmp(keep->foreseen[i].key, key, TOKEN_PART_SIZE) != 0)
+            continue;
+        keep->n_met = i + 1;
+        return keep->foreseen[i].hash;
+    }
+    return hash_key(keep, key);
+}
 
 /* The verdict on a known token: it must not have expired, and a secret, where one was presented, must be its own. */
 static enum keep_result judge(struct keep *keep, const struct cache_entry *entry, const char *secret, int64_t wall)
@@ -245,7 +281,7 @@ static bool answer_from_memory(struct keep *keep, const struct keep_time *now, u
 bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOKEN_PART_SIZE], const char *secret,
               keep_get_callback *callback, void *argument)
 {
-    uint64_t hash = hash_key(keep, key), generation = generation_now(keep->settings.shared, hash);
+    uint64_t hash = hash_foreseen(keep, key), generation = generation_now(keep->settings.shared, hash);
     if (!caches_alive(keep, now->boot))
         count(keep, METRIC_CACHE_BYPASSED);
     else if (answer_from_memory(keep, now, hash, generation, key, secret, callback, argument))

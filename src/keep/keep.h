@@ -59,6 +59,13 @@ struct keep *keep_new(const struct keep_settings *settings) __attribute__((warn_
 /* Frees without calling back, and sets to NULL; a NULL *keep is left alone. */
 void keep_free(struct keep **keep);
 
+enum { KEEP_FORESEEN_MAX = 32 };
+
+/* Says which keys are likely to be looked up next, about in this order, at most KEEP_FORESEEN_MAX of them: their
+ * entries are then fetched from memory side by side. A guess, that changes no answer: whether an entry may be used is
+ * decided by each look-up in its turn. */
+void keep_foresee(struct keep *keep, const char *const *keys, size_t n);
+
 /* `entry` is set for KEEP_DONE, KEEP_MISMATCH and KEEP_EXPIRED, and lives until the callback returns. Only with
  * KEEP_DONE may anything of it reach the client. */
 typedef void keep_get_callback(void *argument, enum keep_result result, const struct cache_entry *entry);

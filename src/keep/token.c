@@ -34,6 +34,20 @@ bool token_parse(const char *text, size_t size, struct token *token)
     return true;
 }
 
+/* By its dot, which hardly anything else has. */
+const char *token_glimpse(const char **at, const char *end)
+{
+    const char *dot;
+    while ((dot = memchr(*at, '.', (size_t)(end - *at))) != NULL) {
+        const bool whole = dot - *at > DOT && end - dot > TOKEN_PART_SIZE + 1;
+        *at = dot + 1;
+        if (whole && memcmp(dot - DOT, prefix, PREFIX_SIZE) == 0 && (dot[-DOT - 1] == ' ' || dot[-DOT - 1] == '\n'))
+            return dot - TOKEN_PART_SIZE;
+    }
+    *at = end;
+    return NULL;
+}
+
 void token_format(const struct token *token, char out[TOKEN_SIZE + 1])
 {
     memcpy(out, prefix, PREFIX_SIZE);

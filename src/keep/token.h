@@ -19,6 +19,10 @@ bool token_part_valid(const char *text, size_t size);
 /* Reads a whole token. False when it is not one; `token` is then untouched. */
 bool token_parse(const char *text, size_t size, struct token *token) __attribute__((warn_unused_result));
 
+/* The key of the next thing in the bytes *at to `end` that looks like a token and stands alone, as an argument does, in
+ * whatever framing; *at moves behind it. NULL when there is none. Only a guess: no character has been checked. */
+const char *token_glimpse(const char **at, const char *end);
+
 /* Writes the token's text, TOKEN_SIZE bytes and a terminating NUL. */
 void token_format(const struct token *token, char out[TOKEN_SIZE + 1]);
 

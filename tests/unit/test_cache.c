@@ -290,6 +290,8 @@ static void test_probing_against_a_plain_array(void **state)
             there[number] = false;
         }
         unsigned other = (unsigned)random() % KEYS;
+        cache_foresee_slot(cache, (uint64_t)(other % 13 + 60) << 16);
+        cache_foresee_entry(cache, (uint64_t)(other % 13 + 60) << 16);
         assert_int_equal(look_up(cache, (uint64_t)(other % 13 + 60) << 16, other) != NULL, there[other]);
     }
     cache_free(&cache);

@@ -270,6 +270,24 @@ static void test_hit(void **state)
     assert_cached(the.first, KEEP_DONE);
 }
 
+/* What is foreseen is a guess: right, wrong, or overtaken, every look-up finds what is true when its turn comes. */
+static void test_foreseen(void **state)
+{
+    static const char *const keys[] = {OTHER_SECRET, KEY, OTHER_SECRET, KEY};
+    struct heard change;
+    (void)state;
+    keep_foresee(the.first, keys, 4);
+    warm(the.first);
+    assert_cached(the.first, KEEP_DONE);
+    assert_cached(the.first, KEEP_DONE);
+    keep_foresee(the.first, keys, 1);
+    assert_cached(the.first, KEEP_DONE);
+    keep_foresee(the.first, keys, 4);
+    keep_delete(the.second, KEY, on_change, &change);
+    reply_integer(n_sent - 1, 1);
+    assert_asks(the.first); /* rules 5 and 7: the counter is that of now */
+}
+
 static void test_rule_1_counter_is_noted_before_the_get(void **state)
 {
     struct heard read, change;
@@ -563,6 +581,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(test_hit),
+        CASE(test_foreseen),
         CASE(test_rule_1_counter_is_noted_before_the_get),
         CASE(test_rule_2_counter_moves_between_redis_and_client),
         CASE(test_rule_3_no_joining_of_an_older_get),

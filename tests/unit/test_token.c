@@ -77,6 +77,37 @@ static void every_byte_everywhere(void **state)
     }
 }
 
+/* What stands alone in the bytes, in either framing, and nothing that is cut. */
+static void glimpses(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t n;
+    } cases[] = {
+        {"GET gt-" KEY "." SECRET "\n", 1},
+        {"GET gt-" KEY "." SECRET, 0},
+        {"gt-" KEY "." SECRET "\n", 0},
+        {"*2\r\n$3\r\nGET\r\n$48\r\ngt-" KEY "." SECRET "\r\n", 1},
+        {"#1 GET gt-" KEY "." SECRET "\nPING\nCHECK gt-" KEY "." SECRET " a.b c.d\nGET gt-" KEY "." SECRET "\r\n", 3},
+        {"STORE {\"token\":\"gt-" KEY "." SECRET "\",\"email\":\"a.b@c.d\"}\nGET gt-" KEY "." SECRET "\n", 1},
+        {"GET gt_" KEY "." SECRET "\n", 0},
+        {"GET gt-x" KEY "." SECRET "\n", 0},
+        {"...... . . .\n.", 0},
+        {"", 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *at = cases[i].bytes, *end = at + strlen(at), *key;
+        size_t n = 0;
+        for (; (key = token_glimpse(&at, end)) != NULL; n++) {
+            assert_memory_equal(key, KEY "." SECRET, 1 + 2 * TOKEN_PART_SIZE);
+            assert_true(at > key && at < end);
+        }
+        assert_int_equal(n, cases[i].n);
+        assert_ptr_equal(at, end);
+    }
+}
+
 static void parts(void **state)
 {
     (void)state;
@@ -124,6 +155,7 @@ int main(void)
         cmocka_unit_test(accepts_a_token),
         cmocka_unit_test(refuses_what_is_none),
         cmocka_unit_test(every_byte_everywhere),
+        cmocka_unit_test(glimpses),
         cmocka_unit_test(parts),
         cmocka_unit_test(generates),
     };
