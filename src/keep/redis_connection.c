@@ -141,11 +141,11 @@ static void bytes_take(struct redis_connection *connection, const char *data, si
 {
     /* The owner may close the connection at any reply. */
     while (size > 0 && connection->fd >= 0) {
-        redisReply *reply;
-        switch (redis_reader_take(connection->reader, &data, &size, &reply)) {
+        struct redis_taken taken;
+        switch (redis_reader_take(connection->reader, &data, &size, &taken)) {
         case REDIS_READING_MORE: return;
         case REDIS_READING_BROKEN: fail(connection, redis_reader_error(connection->reader)); return;
-        case REDIS_READING_REPLY: reply_take(connection, reply); freeReplyObject(reply);
+        case REDIS_READING_REPLY: reply_take(connection, taken.reply); redis_taken_free(&taken);
         }
     }
 }

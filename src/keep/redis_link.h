@@ -40,8 +40,8 @@ enum redis_outcome {
 };
 
 /* Called exactly once for each command, but for those that redis_link_free finds, and never from within
- * redis_link_command. `reply` is NULL but for REDIS_REPLIED, and belongs to the link. The callback may send further
- * commands. */
+ * redis_link_command. `reply` is NULL but for REDIS_REPLIED, and belongs to the link; when it is a string, there is no
+ * NUL behind it. The callback may send further commands. */
 typedef void redis_callback(void *argument, enum redis_outcome outcome, const redisReply *reply);
 
 struct redis_link_settings {

@@ -3,6 +3,7 @@
  * sees. */
 #include "keep/redis_reader.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -244,15 +245,81 @@ static void *parse(struct redis_reader *reader, bool complete)
     return reply;
 }
 
-enum redis_reading redis_reader_take(struct redis_reader *reader, const char **data, size_t *size, redisReply **reply)
+/* The number between `at` and the line end in front of `end`, at most eight digits; -1 when that is not what stands
+ * there. Sets *after behind the line end. */
+static long whole_number(const char *at, const char *end, const char **after)
+{
+    long number = 0;
+    const char *first = at;
+    while (at < end && *at >= '0' && *at <= '9' && at - first < 8)
+        number = 10 * number + (*at++ - '0');
+    if (at == first || (*first == '0' && at - first > 1) || end - at < 2 || at[0] != '\r' || at[1] != '\n')
+        return -1;
+    *after = at + 2;
+    return number;
+}
+
+static const char *take_whole_string(const char *data, const char *end, struct redis_taken *taken)
+{
+    const char *text;
+    if (end - data >= 5 && memcmp(data, "$-1\r\n", 5) == 0) {
+        taken->direct.type = REDIS_REPLY_NIL;
+        return data + 5;
+    }
+    long length = whole_number(data + 1, end, &text);
+    if (length < 0 || length > REDIS_BULK_MAX || end - text < length + 2 || memcmp(text + length, "\r\n", 2) != 0)
+        return NULL;
+    taken->direct.type = REDIS_REPLY_STRING;
+    taken->direct.str = (char *)(uintptr_t)text; /* nobody writes to it: the reply is constant */
+    taken->direct.len = (size_t)length;
+    return text + length + 2;
+}
+
+static const char *take_whole_status(const char *data, const char *end, struct redis_taken *taken)
+{
+    const char *text = data + 1, *newline = memchr(text, '\n', (size_t)(end - text));
+    if (newline == NULL || newline == text || newline[-1] != '\r' || newline - text > (long)sizeof taken->status)
+        return NULL;
+    size_t length = (size_t)(newline - 1 - text);
+    memcpy(taken->status, text, length);
+    taken->status[length] = '\0';
+    taken->direct.type = REDIS_REPLY_STATUS;
+    taken->direct.str = taken->status;
+    taken->direct.len = length;
+    return newline + 1;
+}
+
+/* Takes a reply that is all there and needs neither memory nor the parser: what nearly all commands are answered with.
+ * Leaves everything else as it is. */
+static bool take_whole(const char **data, size_t *size, struct redis_taken *taken)
+{
+    const char *end = *data + *size, *rest = NULL;
+    taken->direct = (redisReply){.type = REDIS_REPLY_NIL};
+    if (*size > 0 && **data == '$')
+        rest = take_whole_string(*data, end, taken);
+    else if (*size > 0 && **data == '+')
+        rest = take_whole_status(*data, end, taken);
+    if (rest == NULL)
+        return false;
+    *data = rest;
+    *size = (size_t)(end - rest);
+    taken->reply = &taken->direct;
+    return true;
+}
+
+enum redis_reading redis_reader_take(struct redis_reader *reader, const char **data, size_t *size,
+                                     struct redis_taken *taken)
 {
     bool complete = false;
+    taken->reply = taken->parsed = NULL;
+    if (reader->place == PLACE_START && reader->depth == 0 && take_whole(data, size, taken))
+        return REDIS_READING_REPLY;
     while (*size > 0 && !complete && reader->place != PLACE_BROKEN) {
         size_t n = take_step(reader, *data, *size, &complete);
         *data += n;
         *size -= n;
     }
-    *reply = parse(reader, complete);
+    taken->reply = taken->parsed = parse(reader, complete);
     if (reader->place == PLACE_BROKEN)
         return REDIS_READING_BROKEN;
     if (!complete)
@@ -260,6 +327,13 @@ enum redis_reading redis_reader_take(struct redis_reader *reader, const char **d
     reader->reply_size = 0;
     reader->reply_elements = 0;
     return REDIS_READING_REPLY;
+}
+
+void redis_taken_free(struct redis_taken *taken)
+{
+    if (taken->parsed != NULL)
+        freeReplyObject(taken->parsed);
+    taken->reply = taken->parsed = NULL;
 }
 
 int redis_error_word(const redisReply *reply)

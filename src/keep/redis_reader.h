@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Reads replies from Redis with bounded memory. hiredis' reader believes every length and count that it reads, so the
- * headers are walked here first, and it is given only what is within the limits below and those of redis_link.h. */
+ * headers are walked here first, and it is given only what is within the limits below and those of redis_link.h.
+ * Replies that are a single string, nil or status, and have come whole, never reach it and are not copied. */
 #ifndef TK_KEEP_REDIS_READER_H
 #define TK_KEEP_REDIS_READER_H
 
@@ -24,10 +25,23 @@ enum redis_reading {
 /* NULL when there is no memory. */
 struct redis_reader *redis_reader_new(void) __attribute__((warn_unused_result));
 
+/* A reply that was read. */
+struct redis_taken {
+    const redisReply *reply; /* NULL: none */
+    redisReply *parsed;      /* hiredis', or NULL: all is in here */
+    redisReply direct;
+    char status[16];
+};
+
 /* Takes bytes that came, in pieces of any size, up to the end of the first reply among them; moves *data and *size past
- * what was taken. Sets *reply with REDIS_READING_REPLY and to NULL else; the caller owns it (freeReplyObject). Once
+ * what was taken. Sets taken->reply with REDIS_READING_REPLY, and to NULL else; the caller lets go of it with
+ * redis_taken_free. A string that is a reply of its own may stand in the caller's data, without a NUL behind it. Once
  * broken, always broken. */
-enum redis_reading redis_reader_take(struct redis_reader *reader, const char **data, size_t *size, redisReply **reply);
+enum redis_reading redis_reader_take(struct redis_reader *reader, const char **data, size_t *size,
+                                     struct redis_taken *taken);
+
+/* Frees the reply and sets it to NULL; one that is NULL is left alone. */
+void redis_taken_free(struct redis_taken *taken);
 
 /* What was wrong, once it is broken: a constant text, nothing of what came in it. */
 const char *redis_reader_error(const struct redis_reader *reader);

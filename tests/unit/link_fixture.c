@@ -87,7 +87,7 @@ static void render(const redisReply *reply, char *out, size_t size)
     } else if (reply->type == REDIS_REPLY_NIL) {
         snprintf(out, size, "nil");
     } else if (reply->type != REDIS_REPLY_ARRAY) {
-        snprintf(out, size, "%s", reply->str);
+        snprintf(out, size, "%.*s", (int)reply->len, reply->str);
     } else {
         snprintf(out, size, "[");
         for (size_t i = 0; i < reply->elements; i++) {

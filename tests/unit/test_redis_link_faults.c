@@ -108,7 +108,7 @@ static void on_peer(evutil_socket_t fd, short events, void *argument)
 {
     struct peer *peer = argument;
     char input[65536];
-    redisReply *command;
+    struct redis_taken taken;
     ssize_t n = recv(fd, input, sizeof input, 0);
     (void)events;
     if (n <= 0) {
@@ -117,12 +117,13 @@ static void on_peer(evutil_socket_t fd, short events, void *argument)
     }
     const char *data = input;
     size_t size = (size_t)n;
-    while (peer->fd >= 0 && redis_reader_take(peer->reader, &data, &size, &command) == REDIS_READING_REPLY) {
+    while (peer->fd >= 0 && redis_reader_take(peer->reader, &data, &size, &taken) == REDIS_READING_REPLY) {
+        const redisReply *command = taken.reply;
         peer->fake->gets += word_is(command, 0, "GET");
         peer->fake->sets += word_is(command, 0, "SET");
         if (!handshake(peer, command))
             peer->fake->handle(peer, command);
-        freeReplyObject(command);
+        redis_taken_free(&taken);
     }
 }
 

@@ -49,13 +49,13 @@ static void read_in_pieces(const char *data, size_t size, size_t piece, char *ou
         memcpy(copy, data + at, left);
         const char *next = copy;
         enum redis_reading reading;
-        redisReply *reply;
-        while ((reading = redis_reader_take(reader, &next, &left, &reply)) == REDIS_READING_REPLY) {
-            n += render(reply, out + n, out_size - n);
+        struct redis_taken taken;
+        while ((reading = redis_reader_take(reader, &next, &left, &taken)) == REDIS_READING_REPLY) {
+            n += render(taken.reply, out + n, out_size - n);
             n += (size_t)snprintf(out + n, out_size - n, ";");
-            freeReplyObject(reply);
+            redis_taken_free(&taken);
         }
-        assert_null(reply);
+        assert_null(taken.reply);
         assert_true(next >= copy && next <= copy + all);
         free(copy);
         if (reading == REDIS_READING_BROKEN) {
@@ -74,6 +74,9 @@ static const struct {
 } cases[] = {
     {"+OK\r\n", "+OK;"},
     {"+\r\n", "+;"},
+    {"+123456789012345\r\n+1234567890123456\r\n+12345678901234567\r\n:1\r\n",
+     "+123456789012345;+1234567890123456;+12345678901234567;1;"},
+    {"$10\r\n0123456789\r\n*1\r\n$2\r\nab\r\n$-1\r\n", "\"0123456789\";[\"ab\"];nil;"},
     {"-ERR no\r\n:12\r\n:-5\r\n", "-ERR no;12;-5;"},
     {"$5\r\nhello\r\n", "\"hello\";"},
     {"$0\r\n\r\n$-1\r\n*-1\r\n*0\r\n", "\"\";nil;nil;[];"},
@@ -103,6 +106,11 @@ static const struct {
     {"$5a\r\nhello\r\n", "broken"},
     {"$5\nhello\r\n", "broken"},
     {"$05\r\nhello\r\n", "broken"},
+    {"$00\r\n\r\n", "broken"},
+    {"$-1\n", "broken"},
+    {"$-10\r\n", "broken"},
+    {"$000000005\r\nhello\r\n", "broken"},
+    {"$1\rxx\r\n", "broken"},
     {"$5\r\nhelloXX", "broken"},
     {"$5\r\nhello\rX", "broken"},
     {"$0\r\nX", "broken"},
@@ -152,11 +160,11 @@ static void reads_replies_cut_at_every_byte(void **state)
                 const char *data = cases[i].data + (part == 0 ? 0 : cut);
                 size_t left = part == 0 ? cut : size - cut;
                 enum redis_reading reading;
-                redisReply *reply;
-                while ((reading = redis_reader_take(reader, &data, &left, &reply)) == REDIS_READING_REPLY) {
-                    n += render(reply, out + n, sizeof out - n);
+                struct redis_taken taken;
+                while ((reading = redis_reader_take(reader, &data, &left, &taken)) == REDIS_READING_REPLY) {
+                    n += render(taken.reply, out + n, sizeof out - n);
                     n += (size_t)snprintf(out + n, sizeof out - n, ";");
-                    freeReplyObject(reply);
+                    redis_taken_free(&taken);
                 }
                 if (reading == REDIS_READING_BROKEN && (n < 6 || strcmp(out + n - 6, "broken") != 0))
                     n += (size_t)snprintf(out + n, sizeof out - n, "broken");
@@ -206,22 +214,22 @@ static void streams_the_longest_string_through_little_memory(void **state)
 {
     static char block[1 << 20];
     struct redis_reader *reader = redis_reader_new();
-    redisReply *reply;
+    struct redis_taken taken;
     const char *data = "$536870912\r\n";
     size_t size = strlen(data);
     (void)state;
     assert_non_null(reader);
-    assert_int_equal(redis_reader_take(reader, &data, &size, &reply), REDIS_READING_MORE);
+    assert_int_equal(redis_reader_take(reader, &data, &size, &taken), REDIS_READING_MORE);
     for (unsigned i = 0; i < 512; i++) {
         data = block;
         size = sizeof block;
-        assert_int_equal(redis_reader_take(reader, &data, &size, &reply), REDIS_READING_MORE);
+        assert_int_equal(redis_reader_take(reader, &data, &size, &taken), REDIS_READING_MORE);
     }
     data = "\r\n";
     size = 2;
-    assert_int_equal(redis_reader_take(reader, &data, &size, &reply), REDIS_READING_REPLY);
-    assert_string_equal(reply->str, REDIS_TOO_LONG);
-    freeReplyObject(reply);
+    assert_int_equal(redis_reader_take(reader, &data, &size, &taken), REDIS_READING_REPLY);
+    assert_string_equal(taken.reply->str, REDIS_TOO_LONG);
+    redis_taken_free(&taken);
     redis_reader_free(&reader);
 }
 
@@ -229,18 +237,18 @@ static void streams_the_longest_string_through_little_memory(void **state)
 static unsigned repeat_until_broken(const char *start, const char *block, size_t block_size, unsigned times)
 {
     struct redis_reader *reader = redis_reader_new();
-    redisReply *reply = NULL;
+    struct redis_taken taken;
     size_t size = strlen(start);
     unsigned i = 0;
     assert_non_null(reader);
-    assert_int_equal(redis_reader_take(reader, &start, &size, &reply), REDIS_READING_MORE);
+    assert_int_equal(redis_reader_take(reader, &start, &size, &taken), REDIS_READING_MORE);
     for (; i < times; i++) {
         const char *data = block;
         size = block_size;
-        if (redis_reader_take(reader, &data, &size, &reply) != REDIS_READING_MORE)
+        if (redis_reader_take(reader, &data, &size, &taken) != REDIS_READING_MORE)
             break;
     }
-    assert_null(reply);
+    assert_null(taken.reply);
     redis_reader_free(&reader);
     return i;
 }
@@ -259,37 +267,37 @@ static void bounds_lines_and_whole_replies(void **state)
 static void reads_the_largest_array(void **state)
 {
     struct redis_reader *reader = redis_reader_new();
-    redisReply *reply = NULL;
+    struct redis_taken taken;
     const char *data = "*1048576\r\n";
     size_t size = strlen(data);
     (void)state;
     assert_non_null(reader);
-    enum redis_reading reading = redis_reader_take(reader, &data, &size, &reply);
+    enum redis_reading reading = redis_reader_take(reader, &data, &size, &taken);
     for (unsigned i = 0; i < REDIS_ELEMENTS_MAX; i++) {
         assert_int_equal(reading, REDIS_READING_MORE);
         data = ":1\r\n";
         size = 4;
-        reading = redis_reader_take(reader, &data, &size, &reply);
+        reading = redis_reader_take(reader, &data, &size, &taken);
     }
     assert_int_equal(reading, REDIS_READING_REPLY);
-    assert_int_equal(reply->elements, REDIS_ELEMENTS_MAX);
-    freeReplyObject(reply);
+    assert_int_equal(taken.reply->elements, REDIS_ELEMENTS_MAX);
+    redis_taken_free(&taken);
     redis_reader_free(&reader);
 }
 
 static void stays_broken(void **state)
 {
     struct redis_reader *reader = redis_reader_new();
-    redisReply *reply;
+    struct redis_taken taken;
     const char *data = "?\r\n+OK\r\n";
     size_t size = strlen(data);
     (void)state;
     assert_non_null(reader);
-    assert_int_equal(redis_reader_take(reader, &data, &size, &reply), REDIS_READING_BROKEN);
+    assert_int_equal(redis_reader_take(reader, &data, &size, &taken), REDIS_READING_BROKEN);
     data = "+OK\r\n";
     size = strlen(data);
-    assert_int_equal(redis_reader_take(reader, &data, &size, &reply), REDIS_READING_BROKEN);
-    assert_null(reply);
+    assert_int_equal(redis_reader_take(reader, &data, &size, &taken), REDIS_READING_BROKEN);
+    assert_null(taken.reply);
     redis_reader_free(&reader);
     redis_reader_free(&reader);
 }
