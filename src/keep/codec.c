@@ -21,16 +21,16 @@ enum {
 };
 _Static_assert((int)NODES_MOST <= (int)CODEC_NODES_MAX, "all that the rules allow must pass the decoder's bounds");
 
-/* Where the packer writes. Without `bytes` it only counts. */
+/* Where the packer writes. Beyond `room` it only counts. */
 struct output {
     unsigned char *bytes;
-    size_t size;
+    size_t size, room;
 };
 
 static int output_write(void *argument, const char *bytes, size_t size)
 {
     struct output *out = argument;
-    if (out->bytes != NULL)
+    if (out->size <= out->room && size <= out->room - out->size)
         memcpy(out->bytes + out->size, bytes, size);
     out->size += size;
     return 0;
@@ -104,19 +104,14 @@ static void pack_data(struct output *out, const struct token_data *data)
 
 size_t codec_size(const struct token_data *data)
 {
-    struct output out = {NULL, 0};
-    pack_data(&out, data);
-    return out.size;
+    return codec_encode(data, NULL, 0);
 }
 
-unsigned char *codec_encode(const struct token_data *data, size_t *size)
+size_t codec_encode(const struct token_data *data, unsigned char *out, size_t room)
 {
-    struct output out = {malloc(codec_size(data)), 0};
-    if (out.bytes == NULL)
-        return NULL;
-    pack_data(&out, data);
-    *size = out.size;
-    return out.bytes;
+    struct output output = {out, 0, room};
+    pack_data(&output, data);
+    return output.size;
 }
 
 /* In. */

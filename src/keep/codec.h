@@ -17,9 +17,10 @@ enum {
 /* The number of bytes that codec_encode makes of the data. */
 size_t codec_size(const struct token_data *data);
 
-/* Encodes the data. Absent fields are left out, scopes sorted. Returns a malloc'd buffer of *size bytes (the caller
- * wipes and frees it: it holds the secret), or NULL when there is no memory. */
-unsigned char *codec_encode(const struct token_data *data, size_t *size) __attribute__((warn_unused_result));
+/* Encodes the data into `out`, which has room for `room` bytes. Absent fields are left out, scopes
+ * sorted. Returns how many bytes it takes: when that is more than `room`, what `out` holds is of no use,
+ * but for the secret, which is the caller's to wipe in both cases. */
+size_t codec_encode(const struct token_data *data, unsigned char *out, size_t room) __attribute__((warn_unused_result));
 
 /* Decodes what came out of the vault: bounded before any memory is taken, and checked field by field with the rules of
  * token_data_check. NULL on failure, with the reason in `error`, without any of the plaintext. The caller frees the

@@ -15,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_MAX_SIZE = CONFIG_PREFIX_MAX + TOKEN_PART_SIZE };
+enum {
+    NAME_MAX_SIZE = CONFIG_PREFIX_MAX + TOKEN_PART_SIZE,
+    VALUE_SMALL = 4096, /* bytes of a value up to which it takes no memory but the stack's */
+};
 
 struct store {
     struct redis_link *link;
@@ -150,7 +153,7 @@ static struct token_data *open_value(struct store *store, const char *key, const
 {
     size_t name_size, plain_size = 0;
     const char *name = store_name(store, key, &name_size);
-    unsigned char *plain = malloc(size + 1);
+    unsigned char small[VALUE_SMALL], *plain = size <= sizeof small ? small : malloc(size);
     if (plain == NULL)
         memory_exhausted(); /* it must not look like a value that may be deleted */
     struct token_data *data = NULL;
@@ -162,7 +165,8 @@ static struct token_data *open_value(struct store *store, const char *key, const
         token_data_free(&data);
     }
     sodium_memzero(plain, plain_size);
-    free(plain);
+    if (plain != small)
+        free(plain);
     return data;
 }
 
@@ -256,6 +260,25 @@ static void change_replied(void *argument, enum redis_outcome outcome, const red
     pool_give(&operation->store->operations, operation);
 }
 
+/* Encodes and seals in one place: `small`, or malloc'd memory when that is too small. */
+static unsigned char *seal(struct store *store, const struct token_data *data, unsigned char small[VALUE_SMALL],
+                           size_t *sealed_size)
+{
+    unsigned char *sealed = small;
+    size_t room = VALUE_SMALL - VAULT_OVERHEAD, name_size;
+    size_t size = codec_encode(data, sealed + VAULT_PLAIN_AT, room);
+    if (size > room) {
+        sodium_memzero(small, VALUE_SMALL);
+        sealed = malloc(size + VAULT_OVERHEAD);
+        if (sealed == NULL || codec_encode(data, sealed + VAULT_PLAIN_AT, size) != size)
+            memory_exhausted();
+    }
+    const char *name = store_name(store, data->token.key, &name_size);
+    vault_seal(store->vault, name, name_size, sealed + VAULT_PLAIN_AT, size, sealed);
+    *sealed_size = size + VAULT_OVERHEAD;
+    return sealed;
+}
+
 void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback,
                  void *argument)
 {
@@ -263,19 +286,13 @@ void store_write(struct store *store, const struct token_data *data, bool replac
     operation->change = callback;
     operation->understand = written;
     operation->may_do_nothing = !replace;
-    size_t plain_size = 0, name_size;
-    unsigned char *plain = codec_encode(data, &plain_size);
-    unsigned char *sealed = plain != NULL ? malloc(plain_size + VAULT_OVERHEAD) : NULL;
-    if (sealed == NULL)
-        memory_exhausted();
+    size_t name_size, sealed_size;
+    unsigned char small[VALUE_SMALL], *sealed = seal(store, data, small, &sealed_size);
     const char *name = store_name(store, data->token.key, &name_size);
-    vault_seal(store->vault, name, name_size, plain, plain_size, sealed);
-    sodium_memzero(plain, plain_size);
-    free(plain);
 
     char expires[24];
     const char *words[6] = {"SET", name, (const char *)sealed};
-    size_t sizes[6] = {3, name_size, plain_size + VAULT_OVERHEAD};
+    size_t sizes[6] = {3, name_size, sealed_size};
     int n = 3;
     if (data->expires != 0) {
         words[n] = "EXAT", sizes[n++] = 4;
@@ -285,7 +302,8 @@ void store_write(struct store *store, const struct token_data *data, bool replac
     if (!replace)
         words[n] = "NX", sizes[n++] = 2;
     redis_link_command(store->link, REDIS_CHANGE, change_replied, operation, n, words, sizes);
-    free(sealed);
+    if (sealed != small)
+        free(sealed);
 }
 
 void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_change_callback *callback, void *argument)

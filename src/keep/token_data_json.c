@@ -161,20 +161,50 @@ static void explain(const char *text, size_t size, const json_error_t *failure, 
     }
 }
 
-/* jansson frees what it parsed, tokens among it, without wiping. */
+/* jansson takes memory for each value and part of one, and frees it, tokens among it, without wiping. For a tree that
+ * is gone before the next is parsed it comes from here in one row, and is wiped at once; what finds no room is
+ * malloc's. */
+static struct {
+    bool open;
+    size_t used;
+    _Alignas(max_align_t) char bytes[32 * 1024];
+} arena;
+
+static void *arena_take(size_t size)
+{
+    const size_t align = _Alignof(max_align_t);
+    if (!arena.open || size > sizeof arena.bytes - align - arena.used)
+        return malloc(size);
+    void *memory = arena.bytes + arena.used;
+    arena.used += (size + align - 1) / align * align;
+    return memory;
+}
+
 static void wipe_and_free(void *memory)
 {
-    if (memory != NULL)
-        sodium_memzero(memory, malloc_usable_size(memory));
+    const uintptr_t first = (uintptr_t)arena.bytes;
+    if (memory == NULL || ((uintptr_t)memory >= first && (uintptr_t)memory < first + sizeof arena.bytes))
+        return;
+    sodium_memzero(memory, malloc_usable_size(memory));
     free(memory);
+}
+
+static void arena_close(void)
+{
+    sodium_memzero(arena.bytes, arena.used);
+    arena.used = 0;
+    arena.open = false;
 }
 
 static json_t *parse(const char *text, size_t size, json_error_t *failure)
 {
-    json_set_alloc_funcs(malloc, wipe_and_free);
+    json_set_alloc_funcs(arena_take, wipe_and_free);
     /* jansson itself goes no deeper than 2048 levels, which its recursion can bear. */
     return json_loadb(text, size, JSON_REJECT_DUPLICATES, failure);
 }
+
+/* Encoded data are no longer than their JSON but for what a new token and `created` add to it, 80 bytes at most. */
+enum { ENCODED_MORE = 256 };
 
 struct token_data *token_data_from_json(const char *text, size_t size, enum token_data_source source, int64_t now,
                                         struct error *error)
@@ -187,15 +217,18 @@ struct token_data *token_data_from_json(const char *text, size_t size, enum toke
         .now = now,
     };
     json_error_t failure;
+    arena.open = true;
     json_t *json = parse(text, size, &failure);
     if (json == NULL) {
+        arena_close();
         explain(text, size, &failure, error);
         return NULL;
     }
     struct value root = value_of(json);
     struct token_data *data = token_reader_read(&root, &rules, error);
     json_decref(json);
-    if (data != NULL && codec_size(data) > CODEC_SIZE_MAX) {
+    arena_close();
+    if (data != NULL && size > CODEC_SIZE_MAX - ENCODED_MORE && codec_size(data) > CODEC_SIZE_MAX) {
         error_set(error, "more than %d bytes once stored", CODEC_SIZE_MAX);
         token_data_free(&data);
     }

@@ -13,6 +13,7 @@ enum {
     VAULT_KEY_ID_SIZE = 8,
     VAULT_NONCE_SIZE = 24,
     VAULT_HEADER_SIZE = 1 + VAULT_KEY_ID_SIZE,
+    VAULT_PLAIN_AT = VAULT_HEADER_SIZE + VAULT_NONCE_SIZE, /* where in a sealed value its plaintext was */
     VAULT_OVERHEAD =
         VAULT_HEADER_SIZE + VAULT_NONCE_SIZE + 16, /* bytes that a sealed value is longer than its plaintext */
     VAULT_NAME_MAX = 1024,                         /* bytes of a Redis key */
@@ -37,13 +38,14 @@ struct vault *vault_open_keyring(const char *path, struct error *error) __attrib
 /* The number of keys, at least 1. */
 size_t vault_keys(const struct vault *vault);
 
-/* Seals `size` bytes with the first key and a random nonce into `out`, which has room for size + VAULT_OVERHEAD bytes.
+/* Seals `size` bytes with the first key and a random nonce into `out`, which has room for size + VAULT_OVERHEAD bytes;
+ * `plain` may be `out` + VAULT_PLAIN_AT, and is overwritten then.
  * `name` is the whole Redis key, of at most VAULT_NAME_MAX bytes, authenticated with the value. */
 void vault_seal(const struct vault *vault, const char *name, size_t name_size, const unsigned char *plain, size_t size,
                 unsigned char *out);
 
 /* Opens a sealed value into `out`, which has room for size - VAULT_OVERHEAD bytes (nothing is written when `size` is
- * less than VAULT_OVERHEAD); `out` may be `sealed` + VAULT_HEADER_SIZE + VAULT_NONCE_SIZE. *plain_size is set on
+ * less than VAULT_OVERHEAD); `out` may be `sealed` + VAULT_PLAIN_AT. *plain_size is set on
  * VAULT_OK alone; after VAULT_FORGED `out` holds no plaintext. The first thing wrong, in the order of the enum, is what
  * is returned. */
 enum vault_result vault_open(const struct vault *vault, const char *name, size_t name_size, const unsigned char *sealed,

@@ -163,10 +163,10 @@ static void seal_value(const char *username)
              KEY, SECRET, username);
     struct token_data *data = token_data_from_json(json, strlen(json), TOKEN_DATA_WITH_TOKEN, clock_wall(), &error);
     assert_non_null(data);
-    unsigned char *plain = codec_encode(data, &plain_size);
+    unsigned char plain[1024];
+    plain_size = codec_encode(data, plain, sizeof plain);
     vault_seal(the.vault, "token:" KEY, strlen("token:" KEY), plain, plain_size, the.value);
     the.value_size = plain_size + VAULT_OVERHEAD;
-    free(plain);
     token_data_free(&data);
 }
 
@@ -469,10 +469,10 @@ static void test_expiry_is_looked_at_on_every_hit(void **state)
              "{\"token\":\"gt-%s.%s\",\"username\":\"bob\",\"token_type\":\"user\",\"scopes\":[],\"expires\":%lld}",
              KEY, SECRET, (long long)now + 10);
     struct token_data *data = token_data_from_json(json, strlen(json), TOKEN_DATA_WITH_TOKEN, now, &error);
-    unsigned char *plain = codec_encode(data, &plain_size);
+    unsigned char plain[1024];
+    plain_size = codec_encode(data, plain, sizeof plain);
     vault_seal(the.vault, "token:" KEY, strlen("token:" KEY), plain, plain_size, the.value);
     the.value_size = plain_size + VAULT_OVERHEAD;
-    free(plain);
     token_data_free(&data);
     warm(the.first);
     struct keep_time then = {clock_boot(), now + 9};

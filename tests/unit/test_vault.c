@@ -275,7 +275,9 @@ static void seals(void **state)
     for (size_t size = 0; size <= sizeof plain; size += size < 70 ? 1 : 43) {
         for (size_t i = 0; i < 2; i++) {
             size_t opened_size = SIZE_MAX;
-            vault_seal(vault, name, strlen(name), plain, size, sealed[i]);
+            if (i == 1) /* in place */
+                memcpy(sealed[i] + VAULT_PLAIN_AT, plain, size);
+            vault_seal(vault, name, strlen(name), i == 0 ? plain : sealed[i] + VAULT_PLAIN_AT, size, sealed[i]);
             assert_memory_equal(sealed[i], header, sizeof header);
             assert_int_equal(VAULT_OK, vault_open(other, name, strlen(name), sealed[i], size + VAULT_OVERHEAD, opened,
                                                   &opened_size));
