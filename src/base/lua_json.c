@@ -3,6 +3,7 @@
  * error in Lua jumps over what C holds, nothing here raises one while it holds a tree that Lua does not know of. */
 #include "base/lua_json.h"
 
+#include "base/lua_sandbox.h"
 #include "base/utf8.h"
 
 #include <jansson.h>
@@ -13,7 +14,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PATH_SIZE = 160, KEY_SHOWN_MAX = 32 };
+enum {
+    PATH_SIZE = 160,
+    KEY_SHOWN_MAX = 32,
+    TABLE_WORK =
+        1000, /* steps of work, as sandbox_work counts them: a table can have many slots with nothing in them */
+    VALUE_WORK = 10,
+};
 
 /* In the registry under the address of this: the metatable that marks arrays. It has nothing in it. */
 static const char array_mark;
@@ -67,6 +74,10 @@ static void path_prepend_key(struct encoder *encoder, const char *key, size_t si
 /* Counts what a value adds to the text, so that bounds are passed before memory is taken. */
 static bool encode_count(struct encoder *encoder, size_t size)
 {
+    if (!sandbox_may_work(encoder->lua, VALUE_WORK + size)) {
+        encoder->why = "took too long";
+        return false;
+    }
     encoder->size += size;
     encoder->values++;
     if (encoder->size <= LUA_JSON_SIZE_MAX && encoder->values <= LUA_JSON_VALUES_MAX)
@@ -185,6 +196,8 @@ static json_t *encode_table(struct encoder *encoder)
     if (!lua_checkstack(lua, 4))
         return NULL;
     const lua_Unsigned n = lua_rawlen(lua, -1);
+    if (!sandbox_may_work(lua, TABLE_WORK + (size_t)n))
+        return encode_fails(encoder, "took too long");
     const bool array = n > 0 || is_marked_array(lua);
     if (array && !is_sequence(lua, n))
         return encode_fails(encoder, "an array with other keys than 1..n");

@@ -64,6 +64,15 @@ static int limited_handler(lua_State *lua)
     return 1;
 }
 
+static int limited_pcall(lua_State *lua)
+{
+    luaL_checkany(lua, 1);
+    const int status = sandbox_pcall(lua, lua_gettop(lua) - 1, 0);
+    lua_pushboolean(lua, status == LUA_OK);
+    lua_insert(lua, 1);
+    return lua_gettop(lua);
+}
+
 static int limited_xpcall(lua_State *lua)
 {
     luaL_checktype(lua, 2, LUA_TFUNCTION);
@@ -72,7 +81,7 @@ static int limited_xpcall(lua_State *lua)
     lua_replace(lua, 2);
     lua_pushvalue(lua, 1);
     lua_insert(lua, 3);
-    const int status = lua_pcall(lua, lua_gettop(lua) - 3, LUA_MULTRET, 2);
+    const int status = sandbox_pcall(lua, lua_gettop(lua) - 3, 2);
     lua_pushboolean(lua, status == LUA_OK);
     lua_replace(lua, 2);
     return lua_gettop(lua) - 1;
@@ -93,6 +102,7 @@ void lua_library_open(lua_State *lua, bool os)
     const size_t n = sizeof libraries / sizeof *libraries - (os ? 0 : 1);
     for (size_t i = 0; i < n; i++)
         library_open(lua, &libraries[i]);
+    lua_register(lua, "pcall", limited_pcall);
     lua_register(lua, "xpcall", limited_xpcall);
     lua_limits_open(lua);
     make_large_buffer(lua);

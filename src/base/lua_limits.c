@@ -209,18 +209,27 @@ static int limited_remove(lua_State *lua)
     return call_original(lua);
 }
 
-/* The comparisons of a sort of the table at index 1, of `n` elements; a long text counts as many. */
+/* What comparing the text on top of the stack costs, where one of a few bytes costs 1. Each NUL is a comparison of its
+ * own. */
+static size_t comparison_cost(lua_State *lua)
+{
+    size_t size;
+    const char *text = lua_tolstring(lua, -1, &size);
+    return 1 + size / (memchr(text, '\0', size) == NULL ? 128 : 4);
+}
+
+/* The comparisons of a sort of the table at index 1, of `n` elements; those of long texts count as many. */
 static size_t count_comparisons(lua_State *lua, size_t n)
 {
-    size_t longest = 0, rounds = 1;
+    size_t dearest = 1, rounds = 1;
     for (size_t i = 1; i <= n; i++) {
-        if (lua_rawgeti(lua, 1, (lua_Integer)i) == LUA_TSTRING && lua_rawlen(lua, -1) > longest)
-            longest = lua_rawlen(lua, -1);
+        const size_t cost = lua_rawgeti(lua, 1, (lua_Integer)i) == LUA_TSTRING ? comparison_cost(lua) : 1;
+        dearest = cost > dearest ? cost : dearest;
         lua_pop(lua, 1);
     }
     while (n >> rounds > 0)
         rounds++;
-    return n * rounds * (1 + longest / 128);
+    return n * rounds * dearest;
 }
 
 static int limited_sort(lua_State *lua)

@@ -17,8 +17,9 @@ enum {
     LUA_LIMITS_DATE = 1024,            /* bytes of the format of os.date */
     LUA_LIMITS_ELEMENTS = 250000,      /* of a table that are moved, joined or sorted */
     LUA_LIMITS_VALUES = 65536,         /* that table.unpack, string.byte and their like take or return */
-    LUA_LIMITS_COMPARISONS = 400000,   /* n log n of a sort without a function in Lua, times its longest text / 128 */
-    LUA_LIMITS_FLOAT_SIZE = 64,        /* bytes that a number counts as where it becomes text, which takes long */
+    LUA_LIMITS_COMPARISONS =
+        400000, /* n log n of a sort without a function in Lua, times its longest text / 128 (4 with NULs) */
+    LUA_LIMITS_FLOAT_SIZE = 64, /* bytes that a number counts as where it becomes text, which takes long */
 };
 
 /* Puts functions that hold these limits in the place of those of string, table, utf8, os (if it is there) and tonumber,

@@ -16,15 +16,24 @@
 #include <time.h>
 
 enum {
-    PERIOD = 1000,             /* instructions from one count to the next */
-    CLOCK_PERIODS = 10,        /* counts from one look at the clock, a system call, to the next */
-    CLOCK_WORK = 100000,       /* steps of work in C to the next */
-    STATE_LARGE = 1024 * 1024, /* bytes with which one instruction can take long: each count looks at the clock */
+    /* Instructions from one look at the clock, a system call, to the next: one that goes over a text of a megabyte
+     * takes up to 9 ms, one that looks for the next key of an emptied table 1 ms. */
+    PERIOD = 1000,
+    PERIOD_LARGE = 100,        /* in a large state */
+    PERIOD_TEXTS = 2097152,    /* while there are large texts, divided by their bytes */
+    STATE_LARGE = 1024 * 1024, /* bytes */
+    TEXT_LARGE = 16 * 1024,    /* bytes */
+    TEXTS_MAX = 4096,          /* large ones */
+    CLOCK_WORK = 100000,       /* steps of work in C from one look to the next */
+    WORK_LARGE = 10,           /* steps that one counts as in a large state */
     BLOCK_LARGE = 64 * 1024,   /* bytes that take longer to fill than a look at the clock */
     FAILURE_SIZE = 1001,
     MESSAGE_MAX = 512, /* bytes of an error's own text; the traceback has the rest */
     EXPLAIN = 1,       /* index of the message handler, which never leaves the stack */
 };
+
+/* What a call has passed. */
+enum limit { LIMIT_NONE, LIMIT_INSTRUCTIONS, LIMIT_CPU, LIMIT_MEMORY };
 
 struct sandbox {
     lua_State *lua; /* NULL while it is being made */
@@ -32,14 +41,18 @@ struct sandbox {
     size_t memory;
     struct sandbox_limits limits; /* of the call that runs */
     bool inside;                  /* a call runs */
-    bool stopped;                 /* it has passed a limit */
+    enum limit passed;            /* by it */
     bool refused;                 /* it was refused memory */
     bool noted;                   /* `began` is set */
     int64_t began;                /* CPU time at the first look */
     size_t work;                  /* in C since the clock was looked at for it */
-    uint64_t periods;             /* of PERIOD instructions, which have passed in the call */
+    unsigned period;              /* instructions until the next are counted */
+    uint64_t instructions;        /* counted in the call */
     size_t failure_size;
     char failure[FAILURE_SIZE];
+    size_t texts_size; /* bytes, as the next */
+    size_t n_texts;
+    const void *texts[TEXTS_MAX]; /* the large ones, in no order */
 };
 
 static struct sandbox *sandbox_of(lua_State *lua)
@@ -69,7 +82,7 @@ size_t sandbox_memory(const struct sandbox *sandbox)
 
 uint64_t sandbox_instructions(const struct sandbox *sandbox)
 {
-    return (sandbox->periods + 1) * PERIOD;
+    return sandbox->instructions + sandbox->period;
 }
 
 bool sandbox_was_full(const struct sandbox *sandbox)
@@ -79,7 +92,7 @@ bool sandbox_was_full(const struct sandbox *sandbox)
 
 bool sandbox_stopped(lua_State *lua)
 {
-    return sandbox_of(lua)->stopped;
+    return sandbox_of(lua)->passed != LIMIT_NONE;
 }
 
 /* Limits. */
@@ -114,24 +127,47 @@ static bool time_is_up(struct sandbox *sandbox)
     return now - sandbox->began > sandbox->limits.cpu;
 }
 
-static bool instructions_are_up(const struct sandbox *sandbox)
-{
-    return sandbox->limits.instructions != 0 && sandbox->periods * PERIOD > sandbox->limits.instructions;
-}
-
 static void limit_name(const struct sandbox *sandbox, char *text, size_t size)
 {
-    if (instructions_are_up(sandbox))
+    if (sandbox->passed == LIMIT_MEMORY)
+        snprintf(text, size, "not enough memory");
+    else if (sandbox->passed == LIMIT_INSTRUCTIONS)
         snprintf(text, size, "took over %" PRIu64 " instructions", sandbox->limits.instructions);
     else
         snprintf(text, size, "took over %" PRId64 " ms of CPU time", sandbox->limits.cpu / (CLOCK_SECOND / 1000));
 }
 
 /* From now on every instruction throws. */
-static void stop(struct sandbox *sandbox)
+static void stop(struct sandbox *sandbox, enum limit limit)
 {
-    sandbox->stopped = true;
+    sandbox->passed = limit;
     lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, 1);
+}
+
+/* Whether the call may go on; looks at the clock. */
+static bool time_is_left(struct sandbox *sandbox)
+{
+    if (sandbox->passed == LIMIT_NONE && time_is_up(sandbox))
+        stop(sandbox, LIMIT_CPU);
+    return sandbox->passed == LIMIT_NONE;
+}
+
+static unsigned period_of(const struct sandbox *sandbox)
+{
+    const unsigned period = sandbox->memory > STATE_LARGE ? PERIOD_LARGE : PERIOD;
+    if (sandbox->texts_size <= PERIOD_TEXTS / period)
+        return period;
+    return sandbox->texts_size < PERIOD_TEXTS ? (unsigned)(PERIOD_TEXTS / sandbox->texts_size) : 1;
+}
+
+/* Counts in shorter steps, from now on to the end of the call, when what the state holds now asks for it. */
+static void shorten_period(struct sandbox *sandbox)
+{
+    const unsigned period = period_of(sandbox);
+    if (!sandbox->inside || sandbox->passed != LIMIT_NONE || period >= sandbox->period)
+        return;
+    sandbox->period = period;
+    lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, (int)period);
 }
 
 static void throw_limit(lua_State *lua, int level)
@@ -150,31 +186,43 @@ static void on_count(lua_State *lua, lua_Debug *where)
     (void)where;
     if (!sandbox->inside)
         return;
-    if (!sandbox->stopped) {
-        sandbox->periods++;
-        const bool clock = sandbox->periods % CLOCK_PERIODS == 0 || sandbox->memory > STATE_LARGE;
-        if (!instructions_are_up(sandbox) && !(clock && time_is_up(sandbox)))
+    if (sandbox->passed == LIMIT_NONE) {
+        sandbox->instructions += sandbox->period;
+        if (sandbox->limits.instructions != 0 && sandbox->instructions > sandbox->limits.instructions)
+            stop(sandbox, LIMIT_INSTRUCTIONS);
+        else if (time_is_left(sandbox))
             return;
-        stop(sandbox);
     }
     throw_limit(lua, 0);
 }
 
-void sandbox_work(lua_State *lua, size_t steps)
+bool sandbox_may_work(lua_State *lua, size_t steps)
 {
     struct sandbox *sandbox = sandbox_of(lua);
     if (!sandbox->inside)
-        return;
-    if (!sandbox->stopped) {
-        sandbox->work += steps;
-        if (sandbox->work < CLOCK_WORK)
-            return;
-        sandbox->work = 0;
-        if (!time_is_up(sandbox))
-            return;
-        stop(sandbox);
-    }
-    throw_limit(lua, 1);
+        return true;
+    sandbox->work += steps * (sandbox->memory > STATE_LARGE ? WORK_LARGE : 1);
+    if (sandbox->work < CLOCK_WORK)
+        return sandbox->passed == LIMIT_NONE;
+    sandbox->work = 0;
+    return time_is_left(sandbox);
+}
+
+void sandbox_work(lua_State *lua, size_t steps)
+{
+    if (!sandbox_may_work(lua, steps))
+        throw_limit(lua, 1);
+}
+
+int sandbox_pcall(lua_State *lua, int n_arguments, int handler)
+{
+    struct sandbox *sandbox = sandbox_of(lua);
+    const int status = lua_pcall(lua, n_arguments, LUA_MULTRET, handler);
+    if (status == LUA_ERRMEM && sandbox->inside && sandbox->passed == LIMIT_NONE)
+        stop(sandbox, LIMIT_MEMORY);
+    if (sandbox->passed != LIMIT_NONE)
+        throw_limit(lua, 1);
+    return status;
 }
 
 /* Whether a block may not grow to `size`, by `growth` bytes. Filling large blocks is what one instruction can spend
@@ -186,27 +234,58 @@ static bool is_refused(struct sandbox *sandbox, size_t size, size_t growth)
     if (!full && size < BLOCK_LARGE)
         return false;
     sandbox->refused = sandbox->refused || full;
-    if (!sandbox->stopped && time_is_up(sandbox))
-        stop(sandbox);
-    return full || sandbox->stopped;
+    return !time_is_left(sandbox) || full;
+}
+
+/* Texts never grow nor move, so a block that is made as a text is one until it is freed. */
+static void text_add(struct sandbox *sandbox, const void *text, size_t size)
+{
+    sandbox->texts[sandbox->n_texts++] = text;
+    sandbox->texts_size += size;
+    shorten_period(sandbox);
+}
+
+static void text_remove(struct sandbox *sandbox, const void *block, size_t size)
+{
+    size_t i = 0;
+    while (i < sandbox->n_texts && sandbox->texts[i] != block)
+        i++;
+    if (i == sandbox->n_texts)
+        return;
+    sandbox->texts[i] = sandbox->texts[--sandbox->n_texts];
+    sandbox->texts_size -= size;
+}
+
+static void *release(struct sandbox *sandbox, void *block, size_t size)
+{
+    if (size >= TEXT_LARGE)
+        text_remove(sandbox, block, size);
+    free(block);
+    sandbox->memory -= size;
+    return NULL;
 }
 
 static void *allocate(void *owner, void *block, size_t old_size, size_t size)
 {
     struct sandbox *sandbox = owner;
+    const bool text = block == NULL && old_size == LUA_TSTRING && size >= TEXT_LARGE;
     if (block == NULL)
         old_size = 0; /* Lua puts the kind of object here */
-    if (size == 0) {
-        free(block);
-        sandbox->memory -= old_size;
-        return NULL;
-    }
+    if (size == 0)
+        return release(sandbox, block, old_size);
     if (size > old_size && sandbox->inside && is_refused(sandbox, size, size - old_size))
+        return NULL;
+    if (text && sandbox->n_texts == TEXTS_MAX)
         return NULL;
     void *moved = realloc(block, size);
     if (moved == NULL && size > old_size)
         return NULL;
+    const bool was_large = sandbox->memory > STATE_LARGE;
     sandbox->memory += size - old_size;
+    if (text)
+        text_add(sandbox, moved, size);
+    else if (sandbox->memory > STATE_LARGE && !was_large)
+        shorten_period(sandbox);
     return moved != NULL ? moved : block; /* Lua relies on it that blocks can shrink */
 }
 
@@ -260,7 +339,7 @@ static void failure_complete(struct sandbox *sandbox, int status)
     char name[64];
     if (sandbox->failure_size > 0)
         return;
-    if (sandbox->stopped)
+    if (sandbox->passed != LIMIT_NONE)
         limit_name(sandbox, name, sizeof name);
     else
         snprintf(name, sizeof name, "%s", status == LUA_ERRMEM ? "not enough memory" : "an error in an error");
@@ -276,16 +355,23 @@ static void enter(struct sandbox *sandbox, const struct sandbox_limits *limits)
     sandbox->inside = true;
     sandbox->refused = false;
     sandbox->noted = false;
-    sandbox->periods = 0;
+    sandbox->period = period_of(sandbox);
+    sandbox->instructions = 0;
     sandbox->work = 0;
     sandbox->failure_size = 0;
     sandbox->failure[0] = '\0';
-    lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, PERIOD); /* begins to count anew */
-    calls_move(sandbox, true);
+    lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, (int)sandbox->period); /* begins to count anew */
+    if (sandbox->period < PERIOD)
+        (void)time_is_left(sandbox);
+    else
+        calls_move(sandbox, true);
 }
 
+/* The clock is looked at once more: much can have been done since the last time, if there was one. */
 static void leave(struct sandbox *sandbox)
 {
+    if (sandbox->noted)
+        (void)time_is_left(sandbox);
     calls_move(sandbox, false);
     sandbox->inside = false;
 }
@@ -297,10 +383,10 @@ int sandbox_call(struct sandbox *sandbox, int n_arguments, int n_results, const 
     enter(sandbox, limits);
     const int status = lua_pcall(lua, n_arguments, n_results, EXPLAIN);
     leave(sandbox);
-    if (status == LUA_OK && !sandbox->stopped)
+    if (status == LUA_OK && sandbox->passed == LIMIT_NONE)
         return 0;
     failure_complete(sandbox, status);
-    sandbox->stopped = false;
+    sandbox->passed = LIMIT_NONE;
     lua_settop(lua, top);
     return -1;
 }

@@ -3,13 +3,13 @@
  * what computes and nothing that reaches the machine, other states or Lua's own insides (tokenkeep-lua(7) has the
  * list).
  *
- * How a call is ended: instructions are counted, and every 10,000 of them, and whenever much memory is asked for at
- * once, the CPU time since the first such look is compared with the limit. Once it has passed, an error is thrown at
- * every instruction until the outermost call has returned, so that no pcall can swallow it. Functions in C have no
- * instructions: those of Lua's own that could run for long refuse such arguments (lua_limits.h) and say how much work
- * they do, at which the time is looked at too. What remains is the master's affair: settings.lua_call is odd while a
- * call runs and moves with each look at the clock, and a process that burns CPU time while it stays at one odd value is
- * killed. */
+ * How a call is ended: instructions are counted, and every 1,000 of them, more often in a state that holds much, and
+ * whenever much memory is asked for at once, the CPU time since the first such look is compared with the limit; and
+ * once more at the end. When it has passed, or memory is used up, an error is thrown at every instruction until the
+ * outermost call has returned, so that no pcall can swallow it. Functions in C have no instructions: those of Lua's own
+ * that could run for long refuse such arguments (lua_limits.h) and say how much work they do, at which the time is
+ * looked at too. What remains is the master's affair: settings.lua_call is odd while a call runs and moves with each
+ * look at the clock, and a process that burns CPU time while it stays at one odd value is killed. */
 #ifndef TK_BASE_LUA_SANDBOX_H
 #define TK_BASE_LUA_SANDBOX_H
 
@@ -32,7 +32,7 @@ struct sandbox_settings {
 
 struct sandbox_limits {
     int64_t cpu;           /* nanoseconds of the thread's CPU time */
-    uint64_t instructions; /* of Lua; counted by the thousand; 0: no limit */
+    uint64_t instructions; /* of Lua; counted by up to a thousand; 0: no limit */
 };
 
 /* NULL with `error` when there is no memory. */
@@ -58,7 +58,7 @@ int sandbox_call(struct sandbox *sandbox, int n_arguments, int n_results, const 
 /* What went wrong in the last call: message and traceback on one line, at most 1,000 bytes. */
 const char *sandbox_failure(const struct sandbox *sandbox);
 
-/* Instructions of the last call, to the next thousand. */
+/* Instructions of the last call, to the next thousand, or finer. */
 uint64_t sandbox_instructions(const struct sandbox *sandbox);
 
 /* Whether memory_max refused the last call memory, even if it went on without. */
@@ -67,9 +67,17 @@ bool sandbox_was_full(const struct sandbox *sandbox);
 /* Bytes in use. */
 size_t sandbox_memory(const struct sandbox *sandbox);
 
-/* Says that a function in C, which runs, has done `steps` of work, each of some nanoseconds; after some 100,000 of them
- * the time is looked at as after instructions. Raises the limit's error. */
+/* Says that a function in C, which runs, does `steps` of work, each of some nanoseconds; after some 100,000 of them the
+ * time is looked at as after instructions. Raises the limit's error. */
 void sandbox_work(lua_State *lua, size_t steps);
+
+/* The same for one that must not be left by an error: returns false when it should end at once, as the call has passed
+ * a limit. */
+bool sandbox_may_work(lua_State *lua, size_t steps) __attribute__((warn_unused_result));
+
+/* lua_pcall with any number of results, for what scripts have as pcall: an error of a limit, and of memory, goes on.
+ * `handler` is the index of a message handler, or 0. */
+int sandbox_pcall(lua_State *lua, int n_arguments, int handler);
 
 /* Whether the call that runs now has passed a limit: then nothing of Lua's may be called any more. */
 bool sandbox_stopped(lua_State *lua);

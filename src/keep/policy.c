@@ -4,7 +4,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/lua_json.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "keep/policy_script.h"
@@ -109,6 +108,13 @@ static void told_set(struct told *told, const struct token_data *data)
 
 /* Verdicts. */
 
+/* What goes from one policy to the next. */
+struct asking {
+    struct policy_call call;
+    const struct token_data *data; /* as changed so far; NULL: nothing is to be stored */
+    struct told told;              /* of them, when call.token is its token */
+};
+
 static void answer_set(struct policy_answer *answer, enum policy_verdict verdict)
 {
     answer->verdict = verdict;
@@ -149,12 +155,12 @@ static void fail(struct policy_answer *answer, enum policy_point point, const ch
     error_set(&answer->failure, "%s returned %s%s", policy_point_name(point), what, why);
 }
 
-/* Takes the changed fields from the table on top of the stack. */
-static void take_changes(lua_State *lua, const struct policy_request *request, const struct token_data *data,
-                         struct policy_answer *answer)
+/* Takes the changed fields from the table that is the second result. */
+static void take_changes(struct policy_script *script, const struct policy_request *request,
+                         const struct token_data *data, struct policy_answer *answer)
 {
     struct error reason = {"it has elements, not fields"};
-    json_t *fields = lua_json_tree(lua, &reason);
+    json_t *fields = policy_script_changes(script, &reason);
     if (json_is_object(fields)) {
         make_array(fields, "scopes");
         make_array(fields, "groups");
@@ -168,9 +174,11 @@ static void take_changes(lua_State *lua, const struct policy_request *request, c
 }
 
 /* Takes the verdict from the two results on top of the stack. */
-static void take_verdict(lua_State *lua, const struct policy_request *request, const struct token_data *data,
+static void take_verdict(struct policy_script *script, lua_State *lua, const struct asking *asking,
                          struct policy_answer *answer)
 {
+    const struct policy_request *request = asking->call.request;
+    const struct token_data *data = asking->data;
     const int verdict = lua_type(lua, -2), detail = lua_type(lua, -1);
     if (verdict != LUA_TBOOLEAN && verdict != LUA_TNIL) {
         fail(answer, request->point, "neither true, false nor nil but a ", lua_typename(lua, verdict));
@@ -182,7 +190,7 @@ static void take_verdict(lua_State *lua, const struct policy_request *request, c
         answer->verdict = POLICY_REFUSES;
         take_reason(lua, answer);
     } else if (detail == LUA_TTABLE && data != NULL) {
-        take_changes(lua, request, data, answer);
+        take_changes(script, request, data, answer);
     } else if (detail != LUA_TNIL) {
         fail(answer, request->point, data == NULL ? "true and, where nothing can be changed, a " : "true and a ",
              lua_typename(lua, detail));
@@ -190,13 +198,6 @@ static void take_verdict(lua_State *lua, const struct policy_request *request, c
 }
 
 /* Asking. */
-
-/* What goes from one policy to the next. */
-struct asking {
-    struct policy_call call;
-    const struct token_data *data; /* as changed so far; NULL: nothing is to be stored */
-    struct told told;              /* of them, when call.token is its token */
-};
 
 static void ask(struct policy *policy, struct asking *asking, struct policy_answer *answer)
 {
@@ -206,7 +207,7 @@ static void ask(struct policy *policy, struct asking *asking, struct policy_answ
         answer->verdict = POLICY_FAILS;
         return;
     }
-    take_verdict(lua, asking->call.request, asking->data, answer);
+    take_verdict(policy->script, lua, asking, answer);
     policy_script_done(policy->script);
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/lua_json.h"
 #include "base/lua_keep.h"
 #include "base/lua_match.h"
 #include "base/lua_sandbox.h"
@@ -42,6 +43,8 @@ struct policy_script {
     unsigned points;         /* a bit each */
     int functions[POLICY_POINTS];
     uint64_t instructions; /* of the last call */
+    json_t *tree;          /* between make_tree and who has called it */
+    struct error tree_error;
 };
 
 static bool has(unsigned points, unsigned point)
@@ -258,6 +261,30 @@ lua_State *policy_script_call(struct policy_script *script, struct policy_call *
     explain_call(script, failure);
     if (sandbox_was_full(script->sandbox))
         sandbox_free(&script->sandbox);
+    return NULL;
+}
+
+static int make_tree(lua_State *lua)
+{
+    struct policy_script *script = sandbox_owner(lua);
+    script->tree = lua_json_tree(lua, &script->tree_error);
+    return 0;
+}
+
+json_t *policy_script_changes(struct policy_script *script, struct error *error)
+{
+    lua_State *lua = sandbox_lua(script->sandbox);
+    lua_pushcfunction(lua, make_tree);
+    lua_pushvalue(lua, -2);
+    const int result = sandbox_call(script->sandbox, 1, 0, &call_limits);
+    json_t *tree = script->tree;
+    script->tree = NULL;
+    if (result == 0 && tree == NULL)
+        *error = script->tree_error;
+    if (result == 0)
+        return tree;
+    json_decref(tree);
+    explain_call(script, error);
     return NULL;
 }
 

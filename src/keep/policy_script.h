@@ -9,6 +9,7 @@
 #include "keep/policy.h"
 #include "keep/policy_tables.h"
 
+#include <jansson.h>
 #include <lua.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -33,6 +34,10 @@ bool policy_script_has(const struct policy_script *script, enum policy_point poi
  * of its stack; policy_script_done must follow before anything else. NULL with `failure` when there are none. */
 lua_State *policy_script_call(struct policy_script *script, struct policy_call *call, struct error *failure)
     __attribute__((warn_unused_result));
+
+/* The tree of the last call's second result, a table, within limits as of a call. NULL with `error`: it cannot be one,
+ * or a limit was passed. The caller owns it. */
+json_t *policy_script_changes(struct policy_script *script, struct error *error) __attribute__((warn_unused_result));
 
 /* Drops the results of the last call. */
 void policy_script_done(struct policy_script *script);

@@ -12,20 +12,28 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-/* Takes seconds in few instructions: each compares texts of 16 MiB. */
-#define COMPARISONS                                                   \
-    "local s = ('x'):rep(1048576) "                                   \
-    "for _ = 1, 4 do s = s .. s end local a, b = s .. 'a', s .. 'b' " \
-    "while a ~= b do end"
+/* One instruction, which takes seconds. */
+#define STUCK "local _ = 'stuck' < 'x'"
 
 static char folder[] = "/tmp/tk-watch-XXXXXX";
 static char paths[2][64];
 static struct config config;
 static struct shared_slot *slot;
+
+/* What Lua compares texts with, in the place of the C library's: every function in C that the daemon gives to scripts
+ * comes to an end soon. */
+int strcoll(const char *a, const char *b)
+{
+    const clock_t end = clock() + 5 * CLOCKS_PER_SEC;
+    while (strcmp(a, "stuck") == 0 && clock() < end)
+        continue;
+    return strcmp(a, b);
+}
 
 static void write_hook(unsigned index, const char *text)
 {
@@ -91,17 +99,14 @@ static bool watch(pid_t pid)
 static void stuck_in_c(void **state)
 {
     (void)state;
-    const char *preloaded = getenv("LD_PRELOAD");
-    if (preloaded != NULL && strstr(preloaded, "valgrind") != NULL)
-        skip(); /* it takes the place of the comparison, which then takes no time */
     write_hook(0, "return {event = function() end}");
-    write_hook(1, "return {event = function() " COMPARISONS " end}");
+    write_hook(1, "return {event = function() " STUCK " end}");
     assert_true(watch(run()));
     assert_int_equal(atomic_load(&slot->lua_call) % 2, 1);
     assert_int_equal(atomic_load(&slot->hook_running), 2);
     /* The next does not start it at once. */
     shared_slot_reset(slot);
-    write_hook(1, "return {start = function() " COMPARISONS " end}");
+    write_hook(1, "return {start = function() " STUCK " end}");
     assert_false(watch(run()));
     assert_int_equal(atomic_load(&slot->hook_running), 0);
     assert_int_equal(atomic_load(&slot->hook_failures[0]), 0);

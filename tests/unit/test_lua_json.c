@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -21,13 +22,14 @@
 static const struct sandbox_limits patient = {.cpu = 60 * CLOCK_SECOND};
 static struct sandbox *sandbox;
 static struct lua_keep keep;
+static _Atomic uint64_t looks;
 
 static int set_up(void **state)
 {
     struct error error;
     (void)state;
     keep = (struct lua_keep){.who = "hook test.lua"};
-    sandbox = sandbox_new(&(struct sandbox_settings){.memory_max = 64 * 1024 * 1024}, &error);
+    sandbox = sandbox_new(&(struct sandbox_settings){.memory_max = 64 * 1024 * 1024, .lua_call = &looks}, &error);
     lua_keep_open(sandbox_lua(sandbox), &keep);
     return 0;
 }
@@ -229,9 +231,37 @@ static void memory_ends_while_decoding(void **state)
     const char *result = run("local j = '[' .. ('{\"abc\":[0,1,2]},'):rep(10000) .. '0]' local t = {} "
                              "for i = 1, 1000 do t[i] = keep.json.decode(j) end");
     assert_non_null(strstr(result, "not enough memory"));
-    result = run("local j = '[' .. ('{\"abc\":[0,1,2]},'):rep(10000) .. '0]' local t = {} "
-                 "for i = 1, 40 do t[#t + 1] = select(2, pcall(keep.json.decode, j)) end return t[40]");
-    assert_string_equal(result, "not enough memory");
+    assert_string_equal(run("return #keep.json.decode('[1, 2]')"), "2");
+}
+
+/* A table that was emptied has as many slots as before, which must be gone through. */
+static void encoding_has_limits(void **state)
+{
+    static const struct sandbox_limits brief = {.cpu = CLOCK_SECOND / 50};
+    static const char *const chunks[] = {
+        "keep.json.encode(list)",
+        "pcall(keep.json.encode, list) done = true",
+        "while true do pcall(keep.json.encode, {}) end",
+        "while true do pcall(keep.json.encode, 'x') end",
+    };
+    lua_State *lua = sandbox_lua(sandbox);
+    (void)state;
+    assert_string_equal(run("list = {} for i = 1, 1000 do list[i] = {} end return 'well'"), "well");
+    const uint64_t before = looks;
+    run("keep.json.encode(list)");
+    assert_in_range((looks - before) / 2, 10, 15);
+    assert_string_equal(run("local t = {} for i = 1, 131072 do t[i] = i end for i = 1, 131072 do t[i] = nil end "
+                            "list = {} for i = 1, 60000 do list[i] = t end return 'well'"),
+                        "well");
+    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+        assert_int_equal(luaL_loadstring(lua, chunks[i]), LUA_OK);
+        const clock_t start = clock();
+        assert_int_equal(sandbox_call(sandbox, 0, 0, &brief), -1);
+        assert_true(clock() - start < 2 * CLOCKS_PER_SEC);
+        if (strstr(sandbox_failure(sandbox), "took ") == NULL)
+            fail_msg("%s: %s", chunks[i], sandbox_failure(sandbox));
+    }
+    assert_string_equal(run("return tostring(done)"), "nil");
 }
 
 static unsigned long allocations_left;
@@ -342,6 +372,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_holds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(json_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(memory_ends_while_decoding, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(encoding_has_limits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_allocation_of_jansson, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lines_of_the_log, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lines_are_limited, set_up, tear_down),
