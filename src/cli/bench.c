@@ -266,8 +266,11 @@ static int measure(struct bench *bench, struct failure *failure)
     idle_check(bench);
     int64_t started = INT64_MAX, ended = 0;
     for (uint32_t thread = 0; thread < options->threads; thread++) {
-        started = bench->loads[thread].started < started ? bench->loads[thread].started : started;
-        ended = bench->loads[thread].ended > ended ? bench->loads[thread].ended : ended;
+        const struct bench_load *load = &bench->loads[thread];
+        if (load->started == 0) /* there was no thread for it */
+            continue;
+        started = load->started < started ? load->started : started;
+        ended = load->ended > ended ? load->ended : ended;
     }
     result->seconds = (double)(ended - started) / (double)CLOCK_SECOND;
     result->interrupted = bench->watch.interrupted;
@@ -293,12 +296,10 @@ static int bench_clean(struct bench *bench)
     struct failure failure;
     if (bench->stored == 0 || bench->options.keep)
         return 0;
-    bench->watch.interrupted = false;
-    const size_t stored = bench->stored;
-    int bad = tokens_change(bench, BENCH_DELETE, stored, &failure);
-    if (bad != 0)
+    bench->watch.interrupted = bench->watch.abandoned;
+    if (!bench->watch.abandoned && tokens_change(bench, BENCH_DELETE, bench->stored, &failure) != 0)
         fprintf(stderr, "tokenkeep: bench: %s\n", failure.error.text);
-    if (bad == 0 && !bench->watch.interrupted)
+    else if (!bench->watch.interrupted)
         return 0;
     fputs("tokenkeep: bench: tokens are left behind; they expire within an hour or so\n", stderr);
     return -1;

@@ -32,6 +32,7 @@ static void connection_lose(struct bench_load *load, struct bench_connection *co
 {
     load->tally->errors[BENCH_ERROR_CLOSED] += connection->used;
     load->in_flight -= connection->used;
+    load->slots -= connection->n_slots;
     load->n_open--;
     bench_connection_close(connection);
 }
@@ -131,7 +132,7 @@ static void connection_receive(struct bench_load *load, struct bench_connection 
 /* The next connection in turn that has room for a request; NULL: none. */
 static struct bench_connection *connection_free(struct bench_load *load)
 {
-    for (size_t i = 0; i < load->n_connections; i++) {
+    for (size_t i = 0; i < load->n_connections && load->in_flight < load->slots; i++) {
         struct bench_connection *connection = &load->connections[load->turn];
         load->turn = load->turn + 1 < load->n_connections ? load->turn + 1 : 0;
         if (connection->fd >= 0 && connection->used < connection->n_slots)
@@ -167,14 +168,16 @@ static void due_send(struct bench_load *load)
         if (connection == NULL)
             break;
         enum bench_kind kind = bench_course_next(&load->course, made_up, &token);
+        if (connection->out_start == connection->out_end)
+            load->unsent[load->n_unsent++] = connection;
         bench_connection_add(connection, &load->requests->of[kind], kind, token, due);
         if (load->in_flight++ == 0)
             load->heard = load->now; /* there was nothing to be heard before */
         load->sent++;
     }
-    for (size_t i = 0; i < load->n_connections; i++)
-        if (load->connections[i].out_start < load->connections[i].out_end && !load->connections[i].waits_to_send)
-            connection_send(load, &load->connections[i]);
+    for (size_t i = 0; i < load->n_unsent; i++)
+        connection_send(load, load->unsent[i]);
+    load->n_unsent = 0;
 }
 
 static void event_take(struct bench_load *load, const struct epoll_event *event)
@@ -245,11 +248,12 @@ static int load_open(struct bench_load *load)
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
     load->timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
     load->buffer = malloc(BUFFER_SIZE);
-    if (load->epoll < 0 || load->timer < 0 || load->buffer == NULL ||
+    load->unsent = calloc(load->n_connections, sizeof(struct bench_connection *));
+    if (load->epoll < 0 || load->timer < 0 || load->buffer == NULL || load->unsent == NULL ||
         epoll_ctl(load->epoll, EPOLL_CTL_ADD, load->stop->fd, &stop) != 0 ||
         epoll_ctl(load->epoll, EPOLL_CTL_ADD, load->timer, &timer) != 0)
         return failure_set(&load->failure, "internal", "cannot wait for answers: %s", strerror(errno));
-    load->n_open = 0;
+    load->n_open = load->n_unsent = load->slots = 0;
     for (size_t i = 0; i < load->n_connections; i++) {
         struct bench_connection *connection = &load->connections[i];
         if (connection->fd < 0)
@@ -257,6 +261,7 @@ static int load_open(struct bench_load *load)
         if (poll_change(load, connection, EPOLL_CTL_ADD, EPOLLIN) != 0)
             return failure_set(&load->failure, "internal", "cannot wait for answers: %s", strerror(errno));
         load->n_open++;
+        load->slots += connection->n_slots;
     }
     return 0;
 }
@@ -270,7 +275,9 @@ static void load_close(struct bench_load *load)
     if (load->buffer != NULL)
         sodium_memzero(load->buffer, BUFFER_SIZE);
     free(load->buffer);
+    free(load->unsent);
     load->buffer = NULL;
+    load->unsent = NULL;
 }
 
 void *bench_load_run(void *argument)

@@ -46,8 +46,10 @@ struct bench_load {
     int epoll, timer;
     int64_t now, heard; /* the last answer, or the start */
     bool stopping;
-    uint64_t sent; /* in the open loop */
-    uint64_t in_flight;
+    uint64_t sent;                    /* in the open loop */
+    uint64_t in_flight, slots;        /* requests, and how many there can be */
+    struct bench_connection **unsent; /* those with new requests to send, in the open loop */
+    size_t n_unsent;
     size_t n_open, turn;
     char *buffer;
 };

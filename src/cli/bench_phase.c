@@ -55,7 +55,7 @@ static void stop_ask(struct bench_watch *watch)
 {
     const uint64_t one = 1;
     watch->interrupted = true;
-    atomic_fetch_add(&watch->stop.asked, 1);
+    watch->abandoned = atomic_fetch_add(&watch->stop.asked, 1) > 0;
     if (write(watch->stop.fd, &one, sizeof one) < 0)
         abort(); /* nobody signals so often */
 }

@@ -13,7 +13,8 @@ struct bench_watch {
     int signals; /* a signalfd */
     int done;    /* an eventfd */
     struct bench_stop stop;
-    bool interrupted; /* a signal has ended a part */
+    bool interrupted; /* a signal has ended a part early */
+    bool abandoned;   /* a second one has, at once */
 };
 
 /* Takes SIGINT and SIGTERM over, for as long as the process lives. Returns 0, or -1 with `failure`; bench_watch_close()

@@ -6,6 +6,7 @@
 #include "cli/output.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 
 static const struct {
@@ -107,8 +108,7 @@ static void text_print(const struct bench_options *options, const struct bench_r
 /* To a thousandth: what follows would be noise. */
 static json_t *rounded(double number)
 {
-    double thousandths = number * 1000;
-    return json_real(thousandths < 9e15 ? (double)(int64_t)(thousandths + 0.5) / 1000 : number);
+    return json_real(round(number * 1000) / 1000);
 }
 
 static json_t *mix_json(const struct bench_options *options)
@@ -169,10 +169,10 @@ static int json_print(const struct bench_options *options, const struct bench_re
         options->rate > 0 ? json_real(options->rate) : json_null(), "seed", (json_int_t)options->seed);
     json_t *measured = json_pack(
         "{s:I, s:o, s:o, s:b, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "requests", (json_int_t)tally->answered,
-        "seconds", rounded(result->seconds), "requests_per_second", rounded(rate(result)), "interrupted",
-        (int)result->interrupted, "errors", (json_int_t)bench_tally_errors(tally), "errors_by_kind", errors_json(tally),
-        "wrong", (json_int_t)tally->errors[BENCH_ERROR_WRONG], "wrong_examples", examples_json(tally), "latency_us",
-        latency_json(result), "cpu", cpu_json(result), "cpu_us_per_request",
+        "seconds", json_real(round(result->seconds * 1e6) / 1e6), "requests_per_second", rounded(rate(result)),
+        "interrupted", (int)result->interrupted, "errors", (json_int_t)bench_tally_errors(tally), "errors_by_kind",
+        errors_json(tally), "wrong", (json_int_t)tally->errors[BENCH_ERROR_WRONG], "wrong_examples",
+        examples_json(tally), "latency_us", latency_json(result), "cpu", cpu_json(result), "cpu_us_per_request",
         result->cpu.n > 0 ? rounded(per_request(result, cpu_total(result))) : json_null(), "generator_us_per_request",
         rounded(per_request(result, result->own_cpu)));
     if (json == NULL || json_object_update(json, measured) != 0) {
