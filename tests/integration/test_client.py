@@ -392,7 +392,7 @@ def test_bad_addresses(address):
     ["--socket", "a", "--server", "127.0.0.1:1", "ping"], ["--timeout", "0", "ping"], ["--timeout", "-1", "ping"],
     ["--timeout", "nan", "ping"], ["--timeout", "1e9", "ping"], ["--timeout", "x", "ping"], ["--timeout", "", "ping"],
     ["--json=1", "ping"], ["--socket", "x" * 200, "ping"], ["delete-all"], ["keygen", "x"],
-    ["rekey"], ["top"], ["bench"], ["list", "USER", "ada"],
+    ["rekey"], ["top"], ["list", "USER", "ada"],
 ])
 def test_usage(arguments):
     ran = cli(*arguments)
@@ -411,7 +411,7 @@ def test_help_and_version():
     ran = cli("--help")
     assert ran.status == YES and ran.err == ""
     commands = listed_commands(ran.out)
-    assert commands == ["get", "check", "getkey", "store", "issue", "delete", "delete-all", "list", "verify-all", "stats", "ping", "keygen",
+    assert commands == ["get", "check", "getkey", "store", "issue", "delete", "delete-all", "list", "verify-all", "stats", "ping", "bench", "keygen",
                         "policy try", "policy test"]
     for command in commands:
         ran = cli(*command.split(), "--help")
