@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Token data from JSON, which jansson parses, and to JSON, which is written here: on the way of every cache miss,
- * building a tree for jansson to print takes many times as long, and leaves the secret in memory that nobody wipes. */
+/* Token data from JSON, which plain_json reads where it is plainly written and jansson else, and to JSON, which is
+ * written here: on the way of every cache miss, building a tree for jansson to print takes many times as long, and
+ * leaves the secret in memory that nobody wipes. */
 #include "keep/codec.h"
+#include "keep/plain_json.h"
 #include "keep/token_data.h"
 #include "keep/token_reader.h"
 
@@ -161,46 +163,42 @@ static void explain(const char *text, size_t size, const json_error_t *failure, 
     }
 }
 
-/* jansson takes memory for each value and part of one, and frees it, tokens among it, without wiping. For a tree that
- * is gone before the next is parsed it comes from here in one row, and is wiped at once; what finds no room is
- * malloc's. */
-static struct {
-    bool open;
-    size_t used;
-    _Alignas(max_align_t) char bytes[32 * 1024];
-} arena;
-
-static void *arena_take(size_t size)
-{
-    const size_t align = _Alignof(max_align_t);
-    if (!arena.open || size > sizeof arena.bytes - align - arena.used)
-        return malloc(size);
-    void *memory = arena.bytes + arena.used;
-    arena.used += (size + align - 1) / align * align;
-    return memory;
-}
-
+/* jansson frees what it parsed, tokens among it, without wiping. */
 static void wipe_and_free(void *memory)
 {
-    const uintptr_t first = (uintptr_t)arena.bytes;
-    if (memory == NULL || ((uintptr_t)memory >= first && (uintptr_t)memory < first + sizeof arena.bytes))
-        return;
-    sodium_memzero(memory, malloc_usable_size(memory));
+    if (memory != NULL)
+        sodium_memzero(memory, malloc_usable_size(memory));
     free(memory);
-}
-
-static void arena_close(void)
-{
-    sodium_memzero(arena.bytes, arena.used);
-    arena.used = 0;
-    arena.open = false;
 }
 
 static json_t *parse(const char *text, size_t size, json_error_t *failure)
 {
-    json_set_alloc_funcs(arena_take, wipe_and_free);
+    json_set_alloc_funcs(malloc, wipe_and_free);
     /* jansson itself goes no deeper than 2048 levels, which its recursion can bear. */
     return json_loadb(text, size, JSON_REJECT_DUPLICATES, failure);
+}
+
+/* Reads what is plainly written; NULL when it is not, or not right: then jansson has the last word. */
+static struct token_data *read_plain(const char *text, size_t size, struct token_reader_rules rules)
+{
+    struct plain_json json; /* 14 KiB, but only what is used is touched */
+    rules.tree = &plain_json_tree;
+    return plain_json_read(&json, text, size) ? token_reader_read(&json.values[0].value, &rules, NULL) : NULL;
+}
+
+static struct token_data *read_any(const char *text, size_t size, struct token_reader_rules rules, struct error *error)
+{
+    json_error_t failure;
+    json_t *json = parse(text, size, &failure);
+    if (json == NULL) {
+        explain(text, size, &failure, error);
+        return NULL;
+    }
+    struct value root = value_of(json);
+    rules.tree = &json_tree;
+    struct token_data *data = token_reader_read(&root, &rules, error);
+    json_decref(json);
+    return data;
 }
 
 /* Encoded data are no longer than their JSON but for what a new token and `created` add to it, 80 bytes at most. */
@@ -210,24 +208,14 @@ struct token_data *token_data_from_json(const char *text, size_t size, enum toke
                                         struct error *error)
 {
     const struct token_reader_rules rules = {
-        .tree = &json_tree,
         .token_is_new = source == TOKEN_DATA_NEW_TOKEN,
         .created_now = true,
         .expires_past = now,
         .now = now,
     };
-    json_error_t failure;
-    arena.open = true;
-    json_t *json = parse(text, size, &failure);
-    if (json == NULL) {
-        arena_close();
-        explain(text, size, &failure, error);
-        return NULL;
-    }
-    struct value root = value_of(json);
-    struct token_data *data = token_reader_read(&root, &rules, error);
-    json_decref(json);
-    arena_close();
+    struct token_data *data = read_plain(text, size, rules);
+    if (data == NULL)
+        data = read_any(text, size, rules, error);
     if (data != NULL && size > CODEC_SIZE_MAX - ENCODED_MORE && codec_size(data) > CODEC_SIZE_MAX) {
         error_set(error, "more than %d bytes once stored", CODEC_SIZE_MAX);
         token_data_free(&data);
