@@ -265,6 +265,12 @@ static void test_hit(void **state)
     get(the.first, OTHER_SECRET, &heard);
     assert_int_equal(heard.result, KEEP_MISMATCH);
     assert_string_equal(heard.username, "alice"); /* whose it is, for the audit log */
+    for (size_t i = 0; i < TOKEN_PART_SIZE; i++) {
+        char secret[] = SECRET;
+        secret[i] ^= 1;
+        get(the.first, secret, &heard);
+        assert_int_equal(heard.result, KEEP_MISMATCH);
+    }
     get(the.first, NULL, &heard);
     assert_int_equal(heard.result, KEEP_DONE);
     assert_cached(the.first, KEEP_DONE);
