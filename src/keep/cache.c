@@ -12,16 +12,15 @@
 struct slot {
     struct cache_entry *entry; /* NULL: empty */
     uint32_t tag;              /* of its hash; chooses the home too */
-    uint32_t size;             /* of the entry */
 };
 
 TAILQ_HEAD(entry_list, cache_entry);
 
 enum {
     USES_MAX = 3,
-    CHANCES_MAX = 32,     /* given for one insertion: it takes no longer however much of the cache is in use */
-    LINE_SIZE = 64,       /* of the processor's caches */
-    FORESEEN_SIZE = 1024, /* of one entry; behind that the processor has seen where it goes */
+    CHANCES_MAX = 32,    /* given for one insertion: it takes no longer however much of the cache is in use */
+    LINE_SIZE = 64,      /* of the processor's caches */
+    FORESEEN_SIZE = 384, /* of an entry; by then the processor has seen where it goes, and goes on by itself */
 };
 
 struct cache {
@@ -215,10 +214,7 @@ void cache_foresee_entry(const struct cache *cache, uint64_t hash)
     while (cache->slots[i].entry != NULL && cache->slots[i].tag != tag)
         i = (i + 1) & cache->mask;
     const char *entry = (const char *)cache->slots[i].entry;
-    if (entry == NULL)
-        return;
-    const size_t size = cache->slots[i].size < FORESEEN_SIZE ? cache->slots[i].size : FORESEEN_SIZE;
-    for (size_t at = 0; at < size; at += LINE_SIZE)
+    for (size_t at = 0; entry != NULL && at < FORESEEN_SIZE; at += LINE_SIZE)
         __builtin_prefetch(entry + at);
 }
 
@@ -249,7 +245,7 @@ size_t cache_insert(struct cache *cache, struct cache_entry *entry)
         evicted++;
     }
     size_t i = find(cache, entry->hash, entry->key);
-    cache->slots[i] = (struct slot){entry, tag_of(entry->hash), entry->size};
+    cache->slots[i] = (struct slot){entry, tag_of(entry->hash)};
     TAILQ_INSERT_HEAD(&cache->queue, entry, queue);
     cache->bytes += entry->size;
     cache->entries++;
