@@ -6,7 +6,6 @@
 #include "worker/handlers.h"
 
 #include <string.h>
-#include <strings.h>
 
 #define BARRIER COMMAND_BARRIER
 #define CHANGE  (COMMAND_BARRIER | COMMAND_CHANGE)
@@ -48,6 +47,15 @@ const struct command *command_table(size_t *n)
     return commands;
 }
 
+/* Without regard to case; `name` is in capitals. */
+static bool is_named(const char *name, struct word word)
+{
+    for (size_t i = 0; i < word.size; i++)
+        if (name[i] == '\0' || (word.text[i] & ~0x20) != name[i])
+            return false;
+    return name[word.size] == '\0';
+}
+
 /* The first row of a name holds; in a line, the first that is not for RESP alone. */
 static const struct command *find(struct word name, bool resp)
 {
@@ -55,7 +63,7 @@ static const struct command *find(struct word name, bool resp)
         const struct command *row = &commands[i];
         if ((row->flags & RESP) != 0 && !resp)
             continue;
-        if (strncasecmp(row->name, name.text, name.size) == 0 && row->name[name.size] == '\0')
+        if (is_named(row->name, name))
             return row;
     }
     return NULL;
