@@ -13,7 +13,7 @@
 
 enum {
     READS_PER_EVENT = 4, /* recvs before the loop's other events get their turn */
-    COMMANDS_PER_SEND = 64,
+    COMMANDS_PER_SEND = 512,
 };
 
 static void fail(struct redis_connection *connection, const char *reason)
