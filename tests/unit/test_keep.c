@@ -33,6 +33,8 @@ struct sent {
 
 static struct sent sent[64];
 static size_t n_sent;
+static char written[16 * 1024]; /* the value of the last SET */
+static size_t written_size;
 
 struct redis_link {
     int unused;
@@ -61,11 +63,16 @@ uint64_t redis_link_losses(const struct redis_link *link)
 void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument,
                         int argc, const char *const *argv, const size_t *argv_sizes)
 {
-    (void)link, (void)argc;
+    (void)link;
     assert_true(n_sent < sizeof sent / sizeof *sent);
     struct sent *one = &sent[n_sent++];
     *one = (struct sent){.callback = callback, .argument = argument, .kind = kind};
     snprintf(one->word, sizeof one->word, "%.*s", (int)argv_sizes[0], argv[0]);
+    if (argc > 2 && strcmp(one->word, "SET") == 0) {
+        assert_true(argv_sizes[2] <= sizeof written);
+        written_size = argv_sizes[2];
+        memcpy(written, argv[2], written_size);
+    }
 }
 
 static void reply(size_t i, const redisReply *answer)
@@ -439,6 +446,30 @@ static void test_rule_8_store_does_not_fill_the_cache(void **state)
     assert_asks(the.first);
 }
 
+/* Around the size up to which values need no memory of their own. */
+static void test_values_of_every_size_are_read_again(void **state)
+{
+    (void)state;
+    for (size_t size = 3700; size < 4200; size++) {
+        struct heard heard;
+        struct error error;
+        char json[8192], name[4200] = "";
+        memset(name, 'n', size);
+        snprintf(json, sizeof json,
+                 "{\"token\":\"gt-%s.%s\",\"username\":\"bob\",\"token_type\":\"user\",\"scopes\":[],\"name\":\"%s\"}",
+                 KEY, SECRET, name);
+        struct token_data *data = token_data_from_json(json, strlen(json), TOKEN_DATA_WITH_TOKEN, clock_wall(), &error);
+        assert_non_null(data);
+        n_sent = 0;
+        keep_store(the.first, data, true, on_change, &heard);
+        token_data_free(&data);
+        reply_ok(0);
+        get(the.first, SECRET, &heard);
+        reply(1, &(redisReply){.type = REDIS_REPLY_STRING, .str = written, .len = written_size});
+        assert_int_equal(heard.result, KEEP_DONE);
+    }
+}
+
 static void test_rule_11_all_move_and_both_agree(void **state)
 {
     (void)state;
@@ -596,6 +627,7 @@ int main(void)
         CASE(test_rule_6_negative_entries),
         CASE(test_rule_6_an_unreadable_value_is_not_remembered),
         CASE(test_rule_8_store_does_not_fill_the_cache),
+        CASE(test_values_of_every_size_are_read_again),
         CASE(test_rule_11_all_move_and_both_agree),
         CASE(test_rule_18_lives_run_from_the_sending),
         CASE(test_expiry_is_looked_at_on_every_hit),
