@@ -20,6 +20,7 @@ enum {
     CAPTURE_STEPS = 16, /* that making a value of a capture counts as */
     NUMBER_STEPS = 64,  /* that making a text of a position counts as */
     CALL_STEPS = 40,    /* that calling a function in C counts as; one in Lua has instructions */
+    TELL_STEPS = 10000, /* at most so many are forgotten when there is an error */
     CAPTURE_OPEN = -1,
     CAPTURE_POSITION = -2,
 };
@@ -31,6 +32,7 @@ struct matcher {
     const char *pattern; /* behind the anchor, where that counts as one */
     const char *pattern_end;
     size_t steps;
+    size_t told; /* of them, the sandbox knows */
     int depth;
     int n_captures;
     struct {
@@ -46,13 +48,21 @@ static unsigned char byte_at(const char *at)
     return (unsigned char)*at;
 }
 
+static void tell_steps(struct matcher *matcher)
+{
+    const size_t untold = matcher->steps - matcher->told;
+    matcher->told = matcher->steps;
+    sandbox_work(matcher->lua, untold);
+}
+
 static void take_steps(struct matcher *matcher, size_t steps)
 {
     matcher->steps += steps;
-    if (matcher->steps <= LUA_LIMITS_STEPS)
+    if (matcher->steps - matcher->told < TELL_STEPS && matcher->steps <= LUA_LIMITS_STEPS)
         return;
-    sandbox_work(matcher->lua, matcher->steps);
-    luaL_error(matcher->lua, "pattern takes over %d steps on this text", LUA_LIMITS_STEPS);
+    tell_steps(matcher);
+    if (matcher->steps > LUA_LIMITS_STEPS)
+        luaL_error(matcher->lua, "pattern takes over %d steps on this text", LUA_LIMITS_STEPS);
 }
 
 /* One character against one item of a pattern. */
@@ -370,7 +380,7 @@ static void matcher_init(struct matcher *matcher, lua_State *lua)
     matcher->text_end = text + size;
     matcher->pattern = pattern;
     matcher->pattern_end = pattern + pattern_size;
-    matcher->steps = 0;
+    matcher->steps = matcher->told = 0;
 }
 
 /* Whether the pattern holds for one place alone; then the sign of it is behind. */
@@ -396,10 +406,11 @@ static const char *start_of(const struct matcher *matcher)
 static bool is_plain(const struct matcher *matcher)
 {
     static const char specials[] = "^$*+?.([%-";
-    for (const char *p = matcher->pattern; p < matcher->pattern_end; p++)
-        if (memchr(specials, *p, sizeof specials - 1) != NULL)
-            return false;
-    return true;
+    const char *p = matcher->pattern + strcspn(matcher->pattern, specials);
+    for (; p < matcher->pattern_end && *p == '\0'; p += strcspn(p, specials))
+        p++;
+    sandbox_work(matcher->lua, (size_t)(p - matcher->pattern));
+    return p == matcher->pattern_end;
 }
 
 /* The functions. */
@@ -436,7 +447,7 @@ static int pattern_find(lua_State *lua)
     if (s != NULL && (lua_toboolean(lua, 4) || is_plain(&matcher)))
         return find_plain(&matcher, s);
     const char *end = s == NULL ? NULL : search(&matcher, &s, matcher_anchor(&matcher));
-    sandbox_work(lua, matcher.steps);
+    tell_steps(&matcher);
     if (end == NULL) {
         lua_pushnil(lua);
         return 1;
@@ -452,7 +463,7 @@ static int pattern_match(lua_State *lua)
     matcher_init(&matcher, lua);
     const char *s = start_of(&matcher);
     const char *end = s == NULL ? NULL : search(&matcher, &s, matcher_anchor(&matcher));
-    sandbox_work(lua, matcher.steps);
+    tell_steps(&matcher);
     if (end != NULL)
         return push_captures(&matcher, s, end);
     lua_pushnil(lua);
@@ -471,16 +482,16 @@ static int iteration_next(lua_State *lua)
     struct iteration *iteration = lua_touserdata(lua, lua_upvalueindex(3));
     struct matcher *matcher = &iteration->matcher;
     matcher->lua = lua;
-    matcher->steps = 0;
+    matcher->steps = matcher->told = 0;
     for (const char *s = iteration->at; s != NULL && s <= matcher->text_end; s++) {
         const char *end = match_at(matcher, s);
         if (end == NULL || end == iteration->last)
             continue;
         iteration->at = iteration->last = end;
-        sandbox_work(lua, matcher->steps);
+        tell_steps(matcher);
         return push_captures(matcher, s, end);
     }
-    sandbox_work(lua, matcher->steps);
+    tell_steps(matcher);
     return 0;
 }
 
@@ -606,7 +617,7 @@ static int pattern_gsub(lua_State *lua)
     else
         lua_pushvalue(lua, 1);
     lua_pushinteger(lua, n);
-    sandbox_work(lua, matcher.steps);
+    tell_steps(&matcher);
     return 2;
 }
 

@@ -78,6 +78,7 @@ static double cpu_milliseconds(void)
 
 static struct sandbox *other; /* for the whole time */
 static char failure[256];     /* of the last script */
+static double spent;          /* by it, ms of CPU time */
 static double worst;
 static const char *worst_chunk;
 
@@ -89,7 +90,7 @@ static bool survive(const char *chunk, bool changes, const struct sandbox_limits
     compile(sandbox, chunk);
     const double start = cpu_milliseconds();
     const bool good = sandbox_call(sandbox, 0, 0, within) == 0;
-    const double spent = cpu_milliseconds() - start;
+    spent = cpu_milliseconds() - start;
     if (spent > worst) {
         worst = spent;
         worst_chunk = chunk;
@@ -255,6 +256,28 @@ static void nothing_hangs(void **state)
     };
     (void)state;
     survive_all(chunks, false, false);
+}
+
+/* What a function has done before it fails counts as what it does when it does not. */
+static void failures_take_time_too(void **state)
+{
+    static const char *const chunks[] = {
+        "local t = ('a'):rep(1400) .. 'zq' while true do pcall(string.find, t, '[az]-a-q%') end",
+        "local t = ('a'):rep(1400) .. 'zq' while true do pcall(string.match, t, '[az]-a-q(') end",
+        "local t = ('a'):rep(1400) .. 'zq' while true do pcall(t:gmatch('[az]-a-q(')) end",
+        "local t = ('a'):rep(1400) .. 'zq' while true do pcall(string.gsub, t, '[az]-a-q', '%2') end",
+        "local t = ('a'):rep(1400) .. 'zq' while true do pcall(string.gsub, t, '[az]-a-q', error) end",
+        "local t = ('a'):rep(1400) .. 'zq' while true do pcall(string.gsub, t, '[az]-a-q', {zq = {}}) end",
+        "local p = ('x'):rep(1000000) while true do (''):find(p) end",
+        NULL,
+    };
+    (void)state;
+    for (const char *const *chunk = chunks; *chunk != NULL; chunk++) {
+        if (survive(*chunk, false, &limits))
+            fail_msg("%s: came to a good end", *chunk);
+        if (spent > 250)
+            fail_msg("%s: took %.0f ms", *chunk, spent);
+    }
 }
 
 /* More memory than there is, in one piece and in many. */
@@ -513,6 +536,7 @@ int main(void)
         cmocka_unit_test(nothing_to_break_out_with),
         cmocka_unit_test(changes_stay_inside),
         cmocka_unit_test(nothing_hangs),
+        cmocka_unit_test(failures_take_time_too),
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(stacks_are_bounded),
         cmocka_unit_test(callbacks_that_lie),
