@@ -193,8 +193,10 @@ static int start(struct master *master)
         return status;
     if (master->redis != NULL)
         private_redis_start(master->redis);
-    children_replace(master->children, master->config, &master->listeners, channel_used(master));
+    /* Nothing can fail from here on. It is sent before there are workers, to be recorded before what they do. */
     channel_tell_server(channel_used(master), EVENT_SERVER_START, master->config->workers);
+    channel_flush(channel_used(master));
+    children_replace(master->children, master->config, &master->listeners, channel_used(master));
     log_serving(master, "serving");
     return 0;
 }
@@ -253,14 +255,15 @@ static bool is_stop(int signal)
     return signal == SIGTERM || signal == SIGINT;
 }
 
-/* Does what is due. Returns when (clock_boot()) the next turn is. */
+/* Does what is due. Returns when (clock_boot()) the next turn is. That a worker has died is sent before its successor
+ * can send anything. */
 static int64_t turn(struct master *master)
 {
     children_reap(master);
     const int64_t now = clock_boot();
+    const int64_t channel_next = channel_flush(master->channel) ? INT64_MAX : now + CLOCK_SECOND / 10;
     const int64_t children_next = children_turn(master->children, now);
     const int64_t redis_next = private_redis_turn(master->redis, now);
-    const int64_t channel_next = channel_flush(master->channel) ? INT64_MAX : now + CLOCK_SECOND / 10;
     const int64_t next = children_next < redis_next ? children_next : redis_next;
     return channel_next < next ? channel_next : next;
 }

@@ -654,6 +654,23 @@ def test_start_and_stop(start_audited, redis_server):
         assert record == {"event": record["event"], "result": "ok", "count": daemon.workers_wanted}
 
 
+def knock(daemon):
+    """A client of a daemon that may not listen yet."""
+    try:
+        return Client(daemon.manage)
+    except OSError:
+        return None
+
+
+def test_the_start_comes_first(start_audited, redis_server):
+    """A client that stands at the door is served by the first of many workers while the master still starts the others."""
+    daemon = start_audited(redis_server, workers=16, wait=False)
+    with until(lambda: knock(daemon), what="a listener", pause=0.001) as client:
+        assert client.ask("GET gt-").last == "NO malformed"
+    until(lambda: len(daemon.audit()) >= 2, what="both records")
+    assert [record["event"] for record in daemon.audit()] == ["server.start", "token.malformed"]
+
+
 def test_reloads_neither_start_nor_stop(start_audited, redis_server):
     daemon = start_audited(redis_server, workers=1)
     with Asker(daemon) as asker:
