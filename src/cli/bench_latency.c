@@ -34,7 +34,7 @@ void bench_latency_merge(struct bench_latency *latency, const struct bench_laten
 static int64_t bucket_value(size_t bucket)
 {
     const size_t half = 1 << BENCH_LATENCY_BITS;
-    if (bucket < 2 * half)
+    if (bucket < half)
         return (int64_t)bucket;
     size_t shift = bucket / half - 1;
     return (int64_t)(((bucket % half + half) << shift) + ((UINT64_C(1) << shift) / 2));

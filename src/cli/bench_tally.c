@@ -11,7 +11,7 @@ static const char *const error_names[] = {
 #undef X
 };
 
-static const char value_start[] = "{\"token\":\"";
+#define VALUE_START "{\"token\":\""
 
 const char *bench_error_name(enum bench_error error)
 {
@@ -25,7 +25,7 @@ static bool value_is_of(enum bench_protocol protocol, const char *token, size_t 
 {
     if (protocol == BENCH_REDIS || protocol == BENCH_MEMCACHED)
         return answer->size == value_size && memcmp(answer->text, token + 3, TOKEN_PART_SIZE) == 0;
-    const size_t start = sizeof value_start - 1;
+    const size_t start = sizeof VALUE_START - 1;
     if (answer->size > start + TOKEN_SIZE && memcmp(answer->text + start, token, TOKEN_SIZE) == 0)
         return answer->text[0] == '{' && answer->text[answer->size - 1] == '}';
     return false;

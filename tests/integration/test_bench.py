@@ -108,7 +108,7 @@ def test_cpu_of_all_processes(daemon):
     assert set(daemon.workers()) | {daemon.pid} <= set(processes)
     assert all(processes[pid]["command"].startswith("tk-worker") for pid in daemon.workers())
     workers = sum(processes[pid]["us_per_request"] for pid in daemon.workers())
-    assert 0.1 < workers <= result["cpu_us_per_request"]
+    assert 0.1 < workers <= result["cpu_us_per_request"] + 0.01  # each is rounded
     assert result["cpu_us_per_request"] == pytest.approx(sum(p["us_per_request"] for p in result["cpu"]), abs=0.01)
     assert result["generator_us_per_request"] > 0.1
 
@@ -357,10 +357,12 @@ def test_lies_while_warming_up_count(serve):
     assert result["wrong"] == 1 and result["requests"] == 20
 
 
-def test_every_connection_lost(serve):
-    server = serve(nth(50, lambda fake, line: None))
+@pytest.mark.parametrize("lie", ["closed", "rubbish", "nothing", "two", "endless"])
+def test_every_connection_lost(serve, lie):
+    """What is not of the protocol ends the connection: nobody knows where the next answer would begin."""
+    server = serve(nth(50, LIES[lie][0]))
     done = bench(server.path, "--requests", 200, "--tokens", 10, "--connections", 1, "--warm-up", 0)
-    assert measured(done, FOUND)["requests"] == 49 and "all connections were lost" in done.stderr
+    assert 49 <= measured(done, FOUND)["requests"] <= 51 and "all connections were lost" in done.stderr
     assert len(server.deleted) == 10
 
 
@@ -469,14 +471,6 @@ def test_nobody_there(folder):
     assert done.returncode == FAILED and done.json["error"]["code"] == "connect"
     done = bench(("127.0.0.1", free_port()))
     assert done.returncode == FAILED and done.json["error"]["code"] == "connect"
-
-
-def test_help_names_every_option():
-    done = run("bench", "--help", name="tokenkeep")
-    manual = open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "tokenkeep.1")).read()
-    section = manual[manual.index(".Sh MEASURING"):manual.index(".Ss Reading the figures")]
-    assert set(re.findall(r"^  --([a-z-]+)", done.stdout, re.MULTILINE)) == set(
-        re.findall(r"^\.It Fl -([a-z-]+)", section, re.MULTILINE))
 
 
 def test_text(daemon):

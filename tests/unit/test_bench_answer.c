@@ -55,6 +55,7 @@ static const struct {
     {BENCH_RESP, "$\r\n", BAD, NULL},
     {BENCH_RESP, "$1x\r\n", BAD, NULL},
     {BENCH_RESP, "$262145\r\n", BAD, NULL},
+    {BENCH_RESP, "$262140\r\n", BAD, NULL}, /* with head and end it is too much */
     {BENCH_RESP, "$99999999999999999999999999\r\n", BAD, NULL},
     {BENCH_RESP, "*1\r\n", BAD, NULL},
     {BENCH_RESP, "\r\n", BAD, NULL},
