@@ -57,8 +57,9 @@ static void plan_print(const struct bench_options *options, const char *server)
 {
     char keys[32];
     keys_write(options, keys, sizeof keys);
-    printf("%s to %s: %" PRIu32 " connections, %" PRIu32 " in flight on each, %" PRIu32 " threads",
-           bench_protocol_name(options->protocol), server, options->connections, options->pipeline, options->threads);
+    printf("%s to %s: %" PRIu32 " connections, %" PRIu32 " in flight on each, %" PRIu32 " thread%s",
+           bench_protocol_name(options->protocol), server, options->connections, options->pipeline, options->threads,
+           options->threads == 1 ? "" : "s");
     if (options->idle > 0)
         printf(", %" PRIu32 " idle connections", options->idle);
     if (options->rate > 0)
