@@ -39,7 +39,9 @@
     X(REDIS_CONNECTED, "redis-connections", "connections to Redis made")                           \
     X(REDIS_LOST, "redis-connections-lost", "connections to Redis lost")                           \
     X(REDIS_TIMEOUTS, "redis-timeouts", "Redis answers that never came in time")                   \
-    X(REDIS_UNCERTAIN, "redis-uncertain", "changes whose answer never came")
+    X(REDIS_UNCERTAIN, "redis-uncertain", "changes whose answer never came")                       \
+    X(INVALIDATION_LINKS, "invalidation-links-made", "invalidation links that came up")            \
+    X(INVALIDATION_LOST, "invalidation-links-lost", "invalidation links lost")
 
 enum metric {
 #define X(constant, name, help) METRIC_##constant,

@@ -104,6 +104,8 @@ void shared_slot_reset(struct shared_slot *slot)
     atomic_store(&slot->connections_held, 0);
     atomic_store(&slot->cache_entries, 0);
     atomic_store(&slot->cache_bytes, 0);
+    atomic_store(&slot->cache_lease, 0);
+    atomic_store(&slot->invalidation_lag, 0);
     atomic_store(&slot->lua_call, 0);
     for (unsigned i = 0; i < SHARED_LISTENERS; i++)
         atomic_store(&slot->connections[i], 0);

@@ -36,8 +36,10 @@ struct shared_slot {
     _Atomic uint32_t connections[SHARED_LISTENERS]; /* the same by listener */
     _Atomic uint64_t cache_entries;
     _Atomic uint64_t cache_bytes;
-    _Atomic uint64_t lua_call;     /* odd while Lua runs; moves whenever that begins, ends, or looks at the clock */
-    _Atomic uint32_t hook_running; /* a reporter's: one more than the number of the hook whose function runs */
+    _Atomic int64_t cache_lease;       /* until when the cache may answer; boot-time clock, ns; 0: it may not */
+    _Atomic uint64_t invalidation_lag; /* microseconds that what Redis announces is behind */
+    _Atomic uint64_t lua_call;         /* odd while Lua runs; moves whenever that begins, ends, or looks at the clock */
+    _Atomic uint32_t hook_running;     /* a reporter's: one more than the number of the hook whose function runs */
     _Atomic uint32_t
         hook_failures[SHARED_HOOKS];   /* a reporter's: of each hook, in a row; its successor goes on there */
     _Atomic uint64_t metrics[METRICS]; /* see metrics.h; never reset, so sums over all slots only grow */

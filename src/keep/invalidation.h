@@ -6,6 +6,7 @@
 #ifndef TK_KEEP_INVALIDATION_H
 #define TK_KEEP_INVALIDATION_H
 
+#include "base/clock.h"
 #include "base/config.h"
 #include "base/reports.h"
 #include "base/shared.h"

@@ -67,6 +67,7 @@ struct keep {
     struct shared_slot *slot;
     struct redis_link *link;
     struct store *store;
+    struct invalidation *invalidation;
     struct invalidation_state state; /* of the invalidation link */
     struct cache *known, *unknown;
     struct flight *flights; /* by key: the newest of each */
@@ -92,6 +93,8 @@ static uint64_t hash_key(const struct keep *keep, const char *key)
     return value;
 }
 
+static void on_invalidated(void *argument, enum invalidation_change change, const char *key);
+
 struct keep *keep_new(const struct keep_settings *settings)
 {
     const struct config *config = settings->config;
@@ -104,7 +107,6 @@ struct keep *keep_new(const struct keep_settings *settings)
     keep->ttl = clock_from_seconds(config->cache_ttl);
     keep->negative_ttl = clock_from_seconds(config->cache_negative_ttl);
     keep->stale_on_error = clock_from_seconds(config->cache_stale_on_error);
-    keep->state = (struct invalidation_state){.lease_until = INT64_MAX, .up = true};
     keep->known = cache_new(keep->ttl > 0 ? config->cache_bytes : 0, config->cache_entries);
     keep->unknown = cache_new(keep->negative_ttl > 0 ? SIZE_MAX : 0, config->cache_negative_entries);
     keep->link = redis_link_new(&(struct redis_link_settings){
@@ -117,7 +119,20 @@ struct keep *keep_new(const struct keep_settings *settings)
         .batch_done = settings->batch_done,
         .batch_argument = settings->batch_argument,
     });
-    if (keep->known == NULL || keep->unknown == NULL || keep->link == NULL) {
+    if (keep->link != NULL)
+        keep->invalidation = invalidation_new(&(struct invalidation_settings){
+            .base = settings->base,
+            .config = &config->redis,
+            .password = settings->password,
+            .shared = settings->shared,
+            .reports = settings->reports,
+            .slot = settings->slot,
+            .commands = keep->link,
+            .state = &keep->state,
+            .changed = on_invalidated,
+            .argument = keep,
+        });
+    if (keep->known == NULL || keep->unknown == NULL || keep->invalidation == NULL) {
         keep_free(&keep);
         return NULL;
     }
@@ -133,6 +148,7 @@ void keep_free(struct keep **keep)
     HASH_ITER(hh, (*keep)->flights, flight, next)
         HASH_DEL((*keep)->flights, flight);
     redis_link_free(&(*keep)->link);
+    invalidation_free(&(*keep)->invalidation);
     scan_free(&(*keep)->survey.scan);
     store_free(&(*keep)->store);
     cache_free(&(*keep)->known);
@@ -429,6 +445,42 @@ static void flight_landed(void *argument, enum store_result result, struct token
     flight_answer(flight, result, entry);
     flight_remember(flight, result, entry);
     free(flight);
+}
+
+/* What others change. */
+
+static void forget_all(struct keep *keep)
+{
+    shared_count(keep->slot, METRIC_CACHE_INVALIDATED, cache_clear(keep->known) + cache_clear(keep->unknown));
+}
+
+static void forget_key(struct keep *keep, const char *key)
+{
+    const uint64_t hash = hash_key(keep, key);
+    struct flight *flight = flight_find(keep, hash, key);
+    if (flight != NULL)
+        flight->overtaken = true;
+    shared_count(keep->slot, METRIC_CACHE_INVALIDATED,
+                 (uint64_t)cache_remove(keep->known, hash, key) + cache_remove(keep->unknown, hash, key));
+}
+
+/* With a new epoch no flight of an older one is kept or joined any more, so these need no marks. */
+static void on_invalidated(void *argument, enum invalidation_change change, const char *key)
+{
+    struct keep *keep = argument;
+    switch (change) {
+    case INVALIDATION_KEY: forget_key(keep, key); return;
+    case INVALIDATION_LOST:
+        if (keep->stale_on_error == 0)
+            forget_all(keep);
+        return;
+    case INVALIDATION_ALL:
+        for (struct flight *flight = keep->flights; flight != NULL; flight = flight->hh.next)
+            flight->overtaken = true;
+        forget_all(keep);
+        return;
+    case INVALIDATION_HEARING: forget_all(keep); return;
+    }
 }
 
 /* The changes. */

@@ -129,6 +129,10 @@ void redis_connection_send_all(struct redis_connection *connection, struct redis
 static void reply_take(struct redis_connection *connection, const redisReply *reply)
 {
     struct redis_command *command = STAILQ_FIRST(&connection->in_flight);
+    if (command == NULL && connection->owner->pushed != NULL) {
+        connection->owner->pushed(connection->argument, reply);
+        return;
+    }
     if (command == NULL || command == connection->partial) {
         fail(connection, "a reply that was not asked for");
         return;

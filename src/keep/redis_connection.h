@@ -20,6 +20,8 @@ struct redis_connection_owner {
     void (*sent)(void *argument, struct redis_command *command, int64_t now);
     /* `reply` is the answer to `command`, which is the owner's again; the reply is not. */
     void (*replied)(void *argument, struct redis_command *command, const redisReply *reply);
+    /* A reply that no command waits for; NULL: there must be none. */
+    void (*pushed)(void *argument, const redisReply *reply);
     /* The connection is of no more use: the owner closes it. `reason` is for people, with nothing in it of what came.
      */
     void (*failed)(void *argument, const char *reason);

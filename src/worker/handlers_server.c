@@ -57,17 +57,24 @@ void handle_quit(struct request *request, const struct word *words, size_t n_wor
 /* What is not a sum of counters: states of the whole server. */
 struct gauges {
     uint64_t workers, connections, cache_entries, cache_bytes;
+    uint64_t links; /* workers whose cache may answer */
+    uint64_t lag;   /* of the slowest invalidation link, in microseconds */
 };
 
 static struct gauges read_gauges(const struct shared *shared)
 {
     struct gauges gauges = {0};
+    const int64_t now = clock_boot();
     for (uint32_t i = 0; i < shared_slots_used(shared); i++) {
         const struct shared_slot *slot = &shared->slots[i];
         gauges.workers += atomic_load(&slot->accepting);
         gauges.connections += atomic_load(&slot->connections_held);
         gauges.cache_entries += atomic_load(&slot->cache_entries);
         gauges.cache_bytes += atomic_load(&slot->cache_bytes);
+        gauges.links += now < atomic_load(&slot->cache_lease);
+        const uint64_t lag = atomic_load(&slot->invalidation_lag);
+        if (lag > gauges.lag)
+            gauges.lag = lag;
     }
     return gauges;
 }
@@ -118,6 +125,8 @@ void handle_stats(struct request *request, const struct word *words, size_t n_wo
         {"connections", gauges.connections},
         {"cache-entries", gauges.cache_entries},
         {"cache-bytes", gauges.cache_bytes},
+        {"invalidation-links", gauges.links},
+        {"invalidation-lag", gauges.lag},
         {"events-sent", told.sent},
         {"events-dropped", told.dropped},
         {"events-lost", told.lost},

@@ -8,6 +8,7 @@
  * looks up REQUESTS of TOKENS cached tokens in a fixed order, DEPTH of them a read, and says what one took. */
 #include "base/log.h"
 #include "base/memory.h"
+#include "keep/invalidation.h"
 #include "worker/audit.h"
 #include "worker/connection.h"
 #include "worker/request.h"
@@ -49,6 +50,18 @@ void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_cal
     (void)link, (void)kind, (void)callback, (void)argument, (void)argc, (void)argv, (void)argv_sizes;
     fprintf(stderr, "a look-up was no hit\n");
     exit(EXIT_FAILURE);
+}
+
+struct invalidation *invalidation_new(const struct invalidation_settings *settings)
+{
+    *settings->state = (struct invalidation_state){.lease_until = INT64_MAX, .up = true};
+    return memory_zeroed(1);
+}
+
+void invalidation_free(struct invalidation **link)
+{
+    free(*link);
+    *link = NULL;
 }
 
 /* The first cache that the keep makes is that of the known tokens. */

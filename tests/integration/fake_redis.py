@@ -38,6 +38,8 @@ class _Connection:
     def __init__(self, fake, sock, number):
         self.fake, self.sock, self.number = fake, sock, number
         self.name = ""
+        self.tracks, self.subscribed = None, False  # the prefix whose changes it hears of; once it listens
+        self.sending = threading.Lock()
         self.file = sock.makefile("rb")
 
     def serve(self):
@@ -62,7 +64,8 @@ class _Connection:
 
     def send(self, data):
         """Sends bytes as they are, also unasked ones."""
-        self.sock.sendall(data)
+        with self.sending:
+            self.sock.sendall(data)
 
     def close(self):
         self.fake._forget(self)
@@ -167,6 +170,8 @@ class FakeRedis:
     def _answer(self, connection, words):
         """Answers one command. False when the connection is to be closed."""
         name = words[0].upper().decode("latin-1")
+        if name == "SET" and b".hb." in words[1]:
+            return self._answer_beat(connection, words[1])
         with self._changed:
             self.commands.append((connection.number, words))
             self._changed.wait_for(lambda: name not in self._held)
@@ -183,6 +188,17 @@ class FakeRedis:
         if reply:
             connection.send(reply)
         return not rule.close
+
+    def _answer_beat(self, connection, key):
+        """What a worker sets only to hear of it again; no rule of a test is meant for it but one for BEAT."""
+        with self._changed:
+            rule = self._rules.get("BEAT")
+        if rule is None:
+            self.announce(key)
+        reply = b"+OK\r\n" if rule is None else rule.reply(connection, key) if callable(rule.reply) else rule.reply
+        if reply:
+            connection.send(reply)
+        return True
 
     def default(self, connection, words):
         """What the command is answered without rules; for functions that change the answer now and then."""
@@ -206,6 +222,8 @@ class FakeRedis:
         verb = arguments[0].upper()
         if verb == b"SETNAME":
             connection.name = arguments[1].decode("latin-1")
+        if verb == b"TRACKING":
+            connection.tracks = arguments[-1]
         if verb == b"ID":
             return integer(connection.number)
         if verb == b"LIST":
@@ -220,6 +238,21 @@ class FakeRedis:
             return integer(len(victims))
         return b"+OK\r\n"
 
+    def _do_subscribe(self, connection, arguments):
+        connection.subscribed = True
+        return array([b"subscribe", arguments[0], Raw(integer(1))])
+
+    def announce(self, *keys):
+        """Tells whoever tracks them that the keys were changed; without keys, that all may have been."""
+        for listener in list(self.connections.values()):
+            own = [key for key in keys if listener.tracks is not None and key.startswith(listener.tracks)]
+            if listener.subscribed and (own or not keys):
+                payload = Raw(array(own) if own else b"*-1\r\n")
+                try:
+                    listener.send(array([b"message", b"__redis__:invalidate", payload]))
+                except OSError:
+                    pass
+
     def _do_get(self, _connection, arguments):
         return bulk(self.data.get(arguments[0]))
 
@@ -228,10 +261,14 @@ class FakeRedis:
         if b"NX" in options and arguments[0] in self.data:
             return bulk(None)
         self.data[arguments[0]] = arguments[1]
+        self.announce(arguments[0])
         return b"+OK\r\n"
 
     def _do_unlink(self, _connection, arguments):
-        return integer(sum(self.data.pop(key, None) is not None for key in arguments))
+        gone = [key for key in arguments if self.data.pop(key, None) is not None]
+        if gone:
+            self.announce(*gone)
+        return integer(len(gone))
 
     _do_del = _do_unlink
 

@@ -13,6 +13,11 @@ from waiting import deadline, until
 HOLD_LIMIT = 60  # seconds after which nothing is held any longer, so that a failed test ends
 
 
+def is_beat(words):
+    """Whether the command is one of those by which workers find out whether they hear of changes."""
+    return words[0].upper() == b"SET" and b".hb." in words[1]
+
+
 class Hold:
     """Commands of that name that have `text` in one of their words, from the worker `pid` (None: from any)."""
 
@@ -22,6 +27,8 @@ class Hold:
         self.released = False
 
     def matches(self, pid, words, reply):
+        if is_beat(words) and b".hb." not in self.text:
+            return False
         return (self.reply == reply and not self.released and words[0].upper() == self.name and self.pid in (None, pid)
                 and any(self.text in word for word in words[1:]))
 
@@ -61,8 +68,9 @@ class _Relay:
                 words, raw = _read_command(file)
                 if words is None:
                     break
-                with self.proxy.changed:
-                    self.proxy.commands.append((self.pid, words))
+                if not is_beat(words):
+                    with self.proxy.changed:
+                        self.proxy.commands.append((self.pid, words))
                 self.proxy.pass_hold(self.pid, words, False)
                 self.asked.append(words)
                 self.redis.sendall(raw)
@@ -74,7 +82,8 @@ class _Relay:
                 raw = _read_reply(file)
                 if raw is None:
                     break
-                words = self.asked.popleft()
+                # What comes unasked is an announcement on a worker's invalidation link.
+                words = self.asked.popleft() if self.asked else [b"(announced)", raw]
                 self.proxy.pass_hold(self.pid, words, True)
                 self.worker.sendall(self.proxy.substitute(words) or raw)
         self.close()
@@ -112,7 +121,7 @@ def _read_reply(file):
 
 
 class RedisProxy:
-    """`server` is a RedisServer. Workers connect to `url`. `commands` is all they said, as (pid, [words])."""
+    """`server` is a RedisServer. Workers connect to `url`. `commands` is all they said but beats, as (pid, [words])."""
 
     def __init__(self, folder, server):
         self.server = server

@@ -426,8 +426,9 @@ def test_ten_thousand_requests_in_one_go(daemon):
 @pytest.mark.parametrize("tag", ["", "#t "])
 def test_256_unanswered_requests_stop_the_reading(slow, tag):
     daemon, fake = slow
-    links = []
+    links, beats = [], []
     fake.answer("GET", lambda connection, _words: links.append(connection))  # and so with nothing
+    fake.answer("BEAT", lambda *_: beats.append(len(links)))
     with daemon.connect(timeout=60) as client:
         thread = feed(client, "".join(f"{tag}GET {token()}\n" for _ in range(5000)).encode())
         until(lambda: len(links) >= 256, what="256 requests to reach Redis")
@@ -435,8 +436,9 @@ def test_256_unanswered_requests_stop_the_reading(slow, tag):
         assert len(links) == 256
         with daemon.connect() as other:
             assert other.ask("PING").last == "OK"
-        fake.forget("GET")
-        links[0].send(b"$-1\r\n" * 256)
+        fake.forget("GET", "BEAT")
+        links[0].send(b"".join(b"+OK\r\n" * beats.count(number) + b"$-1\r\n" for number in range(256))
+                      + b"+OK\r\n" * beats.count(256))
         assert all(answer.last == "NO invalid" for answer in client.answers(5000, timeout=120))
         thread.join(60)
 

@@ -602,8 +602,9 @@ def test_workers_of_a_plain_user_cannot_be_looked_into(start_daemon, start_redis
     for path in (daemon.folder, daemon.config_file, daemon.keyring):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
     master = spawn("--config", daemon.config_file, user="nobody", group=nobody.pw_gid, extra_groups=[])
+    until(lambda: len(master.workers()) == 2, 10, "both workers")
     workers = master.workers()
-    assert len(workers) == 2 and os.stat(f"/proc/{master.pid}/environ").st_uid == nobody.pw_uid
+    assert os.stat(f"/proc/{master.pid}/environ").st_uid == nobody.pw_uid
     for pid in workers:
         assert process_field(pid, "Uid").split()[0] == str(nobody.pw_uid)
         until(lambda pid=pid: os.stat(f"/proc/{pid}/environ").st_uid == 0, 5, "protection")
