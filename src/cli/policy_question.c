@@ -381,8 +381,9 @@ static struct token_data *read_data(json_t *token, int64_t now, struct error *er
         return NULL;
     }
     const json_t *given = json_object_get(token, "token");
-    struct token_data *data = token_data_from_json(
-        text, strlen(text), given != NULL ? TOKEN_DATA_WITH_TOKEN : TOKEN_DATA_NEW_TOKEN, now, error);
+    const bool is_given = given != NULL && !json_is_null(given);
+    struct token_data *data =
+        token_data_from_json(text, strlen(text), is_given ? TOKEN_DATA_WITH_TOKEN : TOKEN_DATA_NEW_TOKEN, now, error);
     sodium_memzero(text, strlen(text));
     free(text);
     return data;

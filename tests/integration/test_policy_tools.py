@@ -350,7 +350,7 @@ def test_help_and_manual_name_every_option():
 HOSTILE = [
     "", "null", "[]", "7", '"x"', "{", '{"a":1}{', "nonsense \x1b[2J", "\0", '{"username":"a\0b"}', "[" * 100000,
     '{"username":"ada","username":"bob"}', '{"username":"\udcff"}',
-    to_json(data(username="Ada Lovelace")), to_json(data(token="gt-x.y")), to_json(data(token=7)), to_json(data(token=None)),
+    to_json(data(username="Ada Lovelace")), to_json(data(token="gt-x.y")), to_json(data(token=7)),
     to_json(data(token={"key": part()})),
     to_json(data(expires=1)), to_json(data(expires=1.5)), to_json(data(uid=-1)), to_json(data(uid=2**63)), to_json(data(expirse=1)),
     to_json(data(scopes={})), to_json(data(scopes=["a b"])), to_json(data(scopes=["s%d" % n for n in range(1001)])),
@@ -487,6 +487,7 @@ PASSING = [
     '{ request = { command = "list" }, fails = "string" }',
     '{ request = { command = "verifyall" }, want = true }',
     '{ request = { command = "getkey" }, token = { token = "%s" }, want = true }' % token(),
+    '{ request = { command = "getkey" }, token = { token = keep.json.null }, want = true }',
 ]
 
 
