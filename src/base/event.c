@@ -9,7 +9,7 @@
 #include <msgpack.h>
 #include <string.h>
 
-enum { EVENT_PLACES = 19, PROBLEM_PLACES = 9, EVENT_TEXTS = 7, NUMBER_SIZE = 9, TEXT_HEAD_SIZE = 3 };
+enum { EVENT_PLACES = 20, PROBLEM_PLACES = 9, EVENT_TEXTS = 7, NUMBER_SIZE = 9, TEXT_HEAD_SIZE = 3 };
 _Static_assert(EVENT_TEXTS *(TEXT_HEAD_SIZE + EVENT_TEXT_MAX) + TEXT_HEAD_SIZE + EVENT_SCOPES_MAX +
                        EVENT_PLACES * NUMBER_SIZE <=
                    RECORD_MAX,
@@ -144,6 +144,7 @@ size_t event_encode(const struct audit_event *event, unsigned char *record)
     pack_text(&packer, event->command);
     pack_text(&packer, event->reason);
     msgpack_pack_uint64(&packer, event->count);
+    msgpack_pack_uint8(&packer, event->stale);
     return out.size;
 }
 
@@ -309,6 +310,7 @@ static void read_event(struct reader *reader, struct audit_event *event)
     event->command = read_text(reader, EVENT_TEXT_MAX);
     event->reason = read_text(reader, EVENT_TEXT_MAX);
     event->count = read_number(reader, UINT64_MAX);
+    event->stale = read_number(reader, 1) == 1;
 }
 
 static void read_problem(struct reader *reader, struct problem *problem)

@@ -68,6 +68,7 @@ struct audit_event {
     int64_t latency;           /* microseconds from the request's arrival to its answer */
     struct event_text command; /* the request's first word, as the table of commands has it */
     struct event_text reason;  /* of a result other than ok */
+    bool stale;                /* answered from memory past its time, because Redis was away */
     uint64_t count;            /* tokens deleted or listed; of a mismatch and the like: how often, this one included */
 };
 

@@ -98,6 +98,10 @@ void hook_push_event(lua_State *lua, const struct audit_event *event, const stru
     set_text(lua, "command", event->command);
     set_text(lua, "reason", event->reason);
     set_integer(lua, "count", (int64_t)event->count, 0);
+    if (event->stale) {
+        lua_pushboolean(lua, true);
+        lua_setfield(lua, -2, "stale");
+    }
 }
 
 void hook_push_problem(lua_State *lua, const struct problem *problem)

@@ -158,6 +158,7 @@ static void set_entry(struct audit_event *event, const struct cache_entry *entry
     event->token_type = event_text(token_type_name(entry->type));
     event->scopes = join_scopes(entry);
     event->expires = entry->expires;
+    event->stale = entry->stale;
 }
 
 /* Tells the reporter of a change, and notes the record that it has. */

@@ -31,6 +31,7 @@ static void assert_event_equal(const struct audit_event *got, const struct audit
     assert_text_equal(got->command, expected->command);
     assert_text_equal(got->reason, expected->reason);
     assert_int_equal(got->count, expected->count);
+    assert_int_equal(got->stale, expected->stale);
 }
 
 static void assert_problem_equal(const struct problem *got, const struct problem *expected)
@@ -124,7 +125,7 @@ static void there_and_back(void **state)
 static void each_field_alone(void **state)
 {
     (void)state;
-    struct audit_event events[15];
+    struct audit_event events[16];
     struct decoded decoded;
     size_t n = 0;
     const struct event_text text = TEXT("text");
@@ -134,7 +135,7 @@ static void each_field_alone(void **state)
     events[n++].key = text, events[n++].username = text, events[n++].token_type = text, events[n++].scopes = text;
     events[n++].listener = text, events[n++].tag = text, events[n++].command = text, events[n++].reason = text;
     events[n++].time = 128, events[n++].expires = 256, events[n++].worker = 65536, events[n++].latency = 0;
-    events[n++].count = UINT64_C(1) << 32;
+    events[n++].count = UINT64_C(1) << 32, events[n++].stale = true;
     events[n++].peer = (struct event_peer){.kind = PEER_INET6, .port = 1, .address = {[0] = 0xfe, [15] = 1}};
     events[n++].peer = (struct event_peer){.kind = PEER_UNIX};
     assert_int_equal(n, sizeof events / sizeof *events);

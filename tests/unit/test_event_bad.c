@@ -174,6 +174,7 @@ static const struct place event_places[] = {
     BYTES("\xa1x"),
     BYTES("\xa1r"),
     BYTES("\x09"),
+    BYTES("\x01"),
 };
 static const struct place problem_places[] = {
     BYTES("\x01"),

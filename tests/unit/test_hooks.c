@@ -28,14 +28,16 @@ static void what_events_are(void **state)
         .command = event_text("ISSUE"),
         .reason = event_text("why"),
         .count = 2,
+        .stale = true,
     };
     hooks_event(hooks, &event);
-    assert_said("event {\"command\":\"ISSUE\",\"count\":2,\"event\":\"token.issue\",\"expires\":1795550400,"
-                "\"key\":\"9wey4A895wHjs9kZdz9GnQ\",\"latency_us\":0,\"listener\":\"public\","
-                "\"peer\":\"127.0.0.1:50123\",\"reason\":\"why\",\"result\":\"uncertain\","
-                "\"scopes\":\"exec:admin read:all\",\"tag\":\"t1\",\"time\":\"2026-11-23T21:37:46.000007Z\","
-                "\"token_type\":\"user\",\"username\":\"alice\",\"worker\":3}\n",
-                1);
+    assert_said(
+        "event {\"command\":\"ISSUE\",\"count\":2,\"event\":\"token.issue\",\"expires\":1795550400,"
+        "\"key\":\"9wey4A895wHjs9kZdz9GnQ\",\"latency_us\":0,\"listener\":\"public\","
+        "\"peer\":\"127.0.0.1:50123\",\"reason\":\"why\",\"result\":\"uncertain\","
+        "\"scopes\":\"exec:admin read:all\",\"stale\":true,\"tag\":\"t1\",\"time\":\"2026-11-23T21:37:46.000007Z\","
+        "\"token_type\":\"user\",\"username\":\"alice\",\"worker\":3}\n",
+        1);
     event = an_event();
     hooks_event(hooks, &event);
     assert_said("event {\"event\":\"token.get\",\"result\":\"ok\",\"time\":\"2026-11-23T21:37:46.123456Z\"}\n", 1);
