@@ -129,6 +129,7 @@ class RedisProxy:
         self.changed = threading.Condition()
         self.commands = []
         self._holds = []
+        self._frozen = False
         self._answers = []
         self._relays = []
         self._listener = None
@@ -191,8 +192,23 @@ class RedisProxy:
         return hold
 
     def release(self):
+        self.thaw()
         for hold in list(self._holds):
             hold.release()
+
+    def freeze(self):
+        """Nothing passes any more, on no connection and in no direction, and nothing closes: a network that was cut."""
+        with self.changed:
+            self._frozen = True
+
+    def thaw(self):
+        with self.changed:
+            self._frozen = False
+            self.changed.notify_all()
+
+    def hold_announcements(self, pid=None):
+        """What Redis announces on the invalidation links is held back, and all that comes after it."""
+        return self._hold("(announced)", "", pid, True)
 
     def answer_instead(self, name, text, raw, times=1):
         """Redis executes the command, and the worker is answered with the bytes `raw`."""
@@ -245,6 +261,7 @@ class RedisProxy:
 
     def pass_hold(self, pid, words, reply):
         with self.changed:
+            self.changed.wait_for(lambda: not self._frozen, HOLD_LIMIT)
             holds = [hold for hold in self._holds if hold.matches(pid, words, reply)]
             for hold in holds:
                 hold.held += 1
