@@ -77,7 +77,7 @@ def test_every_command_asks(start_with, command):
     with open(daemon.config_file, "w") as file:
         file.write(config.replace('refuse = "yes"', 'refuse = "no"'))
     daemon.reload()
-    assert daemon.ask(request_for(command, text)).cls == "OK"
+    until(lambda: daemon.ask(request_for(command, text)).cls == "OK", 10, "the workers that refuse to end")
 
 
 def test_what_a_policy_is_told(start_with):

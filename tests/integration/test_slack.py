@@ -153,7 +153,7 @@ def test_an_outage(slack, start_redis):
 
 
 def test_the_like_is_grouped(slack, redis_server):
-    daemon = slack.start(redis_server, slack={"group_interval": 4})
+    daemon = slack.start(redis_server, slack={"group_interval": 4}, workers=1)  # so that problems keep their order
     keys = [corrupt(daemon) for _ in range(6)]
     messages = slack.messages(2)
     assert messages[0].fields["Redis key"] == "token:" + keys[0] and "Count" not in messages[0].fields
