@@ -19,7 +19,8 @@ enum {
     KEY_SHOWN_MAX = 32,
     TABLE_WORK =
         1000, /* steps of work, as sandbox_work counts them: a table can have many slots with nothing in them */
-    VALUE_WORK = 10,
+    VALUE_WORK = 30,
+    BYTE_WORK = 10, /* of parsing */
 };
 
 /* In the registry under the address of this: the metatable that marks arrays. It has nothing in it. */
@@ -226,17 +227,21 @@ static json_t *encode_value(struct encoder *encoder)
     }
 }
 
-/* The first control character that jansson leaves raw: DEL, or U+0080 to U+009F, which are 0xc2 and their own number.
- * NULL when there is none. */
-static const char *raw_control(const char *text, const char *end)
+/* The control characters that jansson leaves raw: DEL, and U+0080 to U+009F, which are 0xc2 and their own number. Each
+ * of these returns the next, or the end. */
+
+static const char *next_del(const char *text, const char *end)
 {
     const char *del = memchr(text, 0x7f, (size_t)(end - text));
-    if (del != NULL)
-        end = del;
+    return del == NULL ? end : del;
+}
+
+static const char *next_c1(const char *text, const char *end)
+{
     for (; (text = memchr(text, 0xc2, (size_t)(end - text))) != NULL; text++)
         if ((unsigned char)text[1] < 0xa0)
             return text;
-    return del;
+    return end;
 }
 
 /* Pushes the text with every control character escaped. */
@@ -244,17 +249,22 @@ static void push_escaped(lua_State *lua, const char *text, size_t size)
 {
     char escape[8];
     luaL_Buffer out;
-    const char *const end = text + size, *control = raw_control(text, end);
-    if (control == NULL) {
+    const char *const end = text + size, *del = next_del(text, end), *c1 = next_c1(text, end);
+    if (del == end && c1 == end) {
         lua_pushlstring(lua, text, size);
         return;
     }
     luaL_buffinit(lua, &out);
-    for (; control != NULL; control = raw_control(text, end)) {
-        luaL_addlstring(&out, text, (size_t)(control - text));
-        text = *control == 0x7f ? control : control + 1;
-        const int n = snprintf(escape, sizeof escape, "\\u%04X", (unsigned char)*text++);
+    while (del < end || c1 < end) {
+        const char *control = del < c1 ? del : c1 + 1;
+        luaL_addlstring(&out, text, (size_t)((del < c1 ? del : c1) - text));
+        const int n = snprintf(escape, sizeof escape, "\\u%04X", (unsigned char)*control);
         luaL_addlstring(&out, escape, (size_t)n);
+        text = control + 1;
+        if (del < c1)
+            del = next_del(text, end);
+        else
+            c1 = next_c1(text, end);
     }
     luaL_addlstring(&out, text, (size_t)(end - text));
     luaL_pushresult(&out);
@@ -410,6 +420,7 @@ static int json_decode(lua_State *lua)
         lua_pushstring(lua, bounds);
         return 2;
     }
+    sandbox_work(lua, size * BYTE_WORK);
     json_decref(box->json);
     box->json = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &failure);
     if (box->json == NULL)

@@ -97,6 +97,28 @@ static void make_large_buffer(lua_State *lua)
     lua_pop(lua, 1);
 }
 
+/* Lua looks through its list of libraries for the names of functions, in tracebacks and errors. Scripts can put
+ * anything into the libraries, so it gets copies. */
+static void copy_libraries(lua_State *lua)
+{
+    lua_newtable(lua);
+    luaL_getsubtable(lua, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    for (lua_pushnil(lua); lua_next(lua, -2) != 0;) {
+        lua_newtable(lua);
+        for (lua_pushnil(lua); lua_next(lua, -3) != 0;) {
+            lua_pushvalue(lua, -2);
+            lua_insert(lua, -2);
+            lua_rawset(lua, -4);
+        }
+        lua_replace(lua, -2);
+        lua_pushvalue(lua, -2);
+        lua_insert(lua, -2);
+        lua_rawset(lua, -5);
+    }
+    lua_pop(lua, 1);
+    lua_setfield(lua, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+}
+
 void lua_library_open(lua_State *lua, bool os)
 {
     const size_t n = sizeof libraries / sizeof *libraries - (os ? 0 : 1);
@@ -105,5 +127,6 @@ void lua_library_open(lua_State *lua, bool os)
     lua_register(lua, "pcall", limited_pcall);
     lua_register(lua, "xpcall", limited_xpcall);
     lua_limits_open(lua);
+    copy_libraries(lua);
     make_large_buffer(lua);
 }

@@ -35,6 +35,23 @@ static int limited_values(lua_State *lua)
 
 /* Texts. */
 
+/* Takes texts among the arguments from `first` on for numbers, or compares them: all their bytes are looked at. */
+static void check_texts(lua_State *lua, int first)
+{
+    size_t size = 0;
+    for (int i = first; i <= lua_gettop(lua); i++) {
+        size += lua_type(lua, i) == LUA_TSTRING ? lua_rawlen(lua, i) : 0;
+        luaL_argcheck(lua, size <= LUA_LIMITS_TEXT, i, "texts too long");
+    }
+    sandbox_work(lua, size);
+}
+
+static int limited_numbers(lua_State *lua)
+{
+    check_texts(lua, 1);
+    return limited_values(lua);
+}
+
 /* What goes through a text, its first argument. */
 static int limited_text(lua_State *lua)
 {
@@ -93,7 +110,7 @@ static int limited_format(lua_State *lua)
 {
     size_t size;
     const char *format = luaL_checklstring(lua, 1, &size);
-    const size_t most = strstr(format, "%q") != NULL ? LUA_LIMITS_QUOTED : LUA_LIMITS_TEXT;
+    const size_t most = memmem(format, size, "%q", 2) != NULL ? LUA_LIMITS_QUOTED : LUA_LIMITS_TEXT;
     const int n = lua_gettop(lua) - 1;
     luaL_argcheck(lua, n <= LUA_LIMITS_FORMATTED, LUA_LIMITS_FORMATTED + 2, "too many values to format");
     for (int i = 2; size <= most && i <= n + 1; i++)
@@ -118,6 +135,7 @@ static int limited_pack(lua_State *lua)
     }
     if (made > LUA_LIMITS_TEXT)
         return too_large(lua);
+    check_texts(lua, 2);
     sandbox_work(lua, size + made);
     return call_original(lua);
 }
@@ -252,7 +270,9 @@ static const struct limited {
 } all_limited[] = {
     {LUA_GNAME, "tonumber", limited_text},
     {LUA_STRLIBNAME, "byte", limited_slice},
-    {LUA_STRLIBNAME, "char", limited_values},
+    {LUA_MATHLIBNAME, "max", limited_numbers},
+    {LUA_MATHLIBNAME, "min", limited_numbers},
+    {LUA_STRLIBNAME, "char", limited_numbers},
     {LUA_STRLIBNAME, "format", limited_format},
     {LUA_STRLIBNAME, "lower", limited_text},
     {LUA_STRLIBNAME, "pack", limited_pack},
@@ -267,7 +287,7 @@ static const struct limited {
     {LUA_TABLIBNAME, "remove", limited_remove},
     {LUA_TABLIBNAME, "sort", limited_sort},
     {LUA_TABLIBNAME, "unpack", limited_table_unpack},
-    {LUA_UTF8LIBNAME, "char", limited_values},
+    {LUA_UTF8LIBNAME, "char", limited_numbers},
     {LUA_UTF8LIBNAME, "codepoint", limited_slice},
     {LUA_UTF8LIBNAME, "codes", limited_text},
     {LUA_UTF8LIBNAME, "len", limited_text},

@@ -22,8 +22,8 @@ enum {
     LUA_LIMITS_FLOAT_SIZE = 64, /* bytes that a number counts as where it becomes text, which takes long */
 };
 
-/* Puts functions that hold these limits in the place of those of string, table, utf8, os (if it is there) and tonumber,
- * all of which are globals. May raise an error of memory. */
+/* Puts functions that hold these limits in the place of those of string, table, math, utf8, os (if it is there) and
+ * tonumber, all of which are globals. May raise an error of memory. */
 void lua_limits_open(lua_State *lua);
 
 #endif

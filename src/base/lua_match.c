@@ -45,6 +45,7 @@ static const char *list_element(lua_State *lua, size_t i, size_t *size)
     if (lua_rawgeti(lua, 1, (lua_Integer)i) != LUA_TSTRING)
         element_fails(lua, i, lua_pushfstring(lua, "string expected, got %s", luaL_typename(lua, -1)));
     const char *text = lua_tolstring(lua, -1, size);
+    sandbox_work(lua, *size);
     lua_pop(lua, 1);
     return text;
 }
@@ -267,7 +268,9 @@ static bool glob_matches(const char *glob, size_t glob_size, const char *text, s
             if (star == glob_size)
                 return true;
         } else if (g < glob_size && glob[g] == '?') {
-            t = character_end(text, size, t);
+            const size_t end = character_end(text, size, t);
+            *steps += end - t - 1;
+            t = end;
             g++;
         } else if (g < glob_size && glob[g] == text[t]) {
             t++;

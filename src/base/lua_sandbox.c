@@ -20,9 +20,10 @@ enum {
      * takes up to 9 ms, one that looks for the next key of an emptied table 1 ms. */
     PERIOD = 1000,
     PERIOD_LARGE = 100,        /* in a large state */
-    PERIOD_TEXTS = 2097152,    /* while there are large texts, divided by their bytes */
+    PERIOD_TEXTS = 4194304,    /* while there are large texts, divided by their bytes */
     STATE_LARGE = 1024 * 1024, /* bytes */
     TEXT_LARGE = 16 * 1024,    /* bytes */
+    PIECE = 512,               /* bytes of a text from one look to the next while it is compiled */
     TEXTS_MAX = 4096,          /* large ones */
     CLOCK_WORK = 100000,       /* steps of work in C from one look to the next */
     WORK_LARGE = 10,           /* steps that one counts as in a large state */
@@ -43,6 +44,7 @@ struct sandbox {
     bool inside;                  /* a call runs */
     enum limit passed;            /* by it */
     bool refused;                 /* it was refused memory */
+    size_t refused_size;          /* what was, and was not granted since; 0: nothing */
     bool noted;                   /* `began` is set */
     int64_t began;                /* CPU time at the first look */
     size_t work;                  /* in C since the clock was looked at for it */
@@ -214,26 +216,54 @@ void sandbox_work(lua_State *lua, size_t steps)
         throw_limit(lua, 1);
 }
 
+/* A text that is being compiled, a piece at a time: the parser can take long about little. */
+struct source {
+    const char *text;
+    size_t size;
+};
+
+static const char *read_piece(lua_State *lua, void *data, size_t *size)
+{
+    struct source *source = data;
+    const char *piece = source->text;
+    sandbox_work(lua, CLOCK_WORK);
+    *size = source->size < PIECE ? source->size : PIECE;
+    source->text += *size;
+    source->size -= *size;
+    return piece;
+}
+
+void sandbox_compile(lua_State *lua, const char *text, size_t size, const char *name)
+{
+    struct source source = {text, size};
+    if (lua_load(lua, read_piece, &source, name, "t") != LUA_OK)
+        lua_error(lua);
+}
+
 int sandbox_pcall(lua_State *lua, int n_arguments, int handler)
 {
     struct sandbox *sandbox = sandbox_of(lua);
     const int status = lua_pcall(lua, n_arguments, LUA_MULTRET, handler);
-    if (status == LUA_ERRMEM && sandbox->inside && sandbox->passed == LIMIT_NONE)
-        stop(sandbox, LIMIT_MEMORY);
     if (sandbox->passed != LIMIT_NONE)
         throw_limit(lua, 1);
     return status;
 }
 
 /* Whether a block may not grow to `size`, by `growth` bytes. Filling large blocks is what one instruction can spend
- * much time on, and so is the full collection that follows each refusal. */
+ * much time on, and so is the full collection that follows each refusal; when Lua asks again after it and is refused
+ * again, memory is used up, whatever the script is told. */
 static bool is_refused(struct sandbox *sandbox, size_t size, size_t growth)
 {
     const size_t most = sandbox->settings.memory_max;
     const bool full = growth > most || sandbox->memory > most - growth;
-    if (!full && size < BLOCK_LARGE)
+    if (!full && size < BLOCK_LARGE) {
+        sandbox->refused_size = 0;
         return false;
+    }
     sandbox->refused = sandbox->refused || full;
+    if (full && sandbox->refused_size == size && sandbox->passed == LIMIT_NONE)
+        stop(sandbox, LIMIT_MEMORY);
+    sandbox->refused_size = full ? size : 0;
     return !time_is_left(sandbox) || full;
 }
 
@@ -320,7 +350,8 @@ static void failure_add_value(struct sandbox *sandbox, lua_State *lua, int index
     failure_add(sandbox, text, strlen(text));
 }
 
-/* The message handler of every call. It may find the memory gone: the message is noted before anything is made. */
+/* The message handler of every call. It may find the memory gone: the message is noted before anything is made; and it
+ * may be asked again about the same error, which a function in C has passed on. */
 static int explain(lua_State *lua)
 {
     size_t size;
@@ -330,6 +361,7 @@ static int explain(lua_State *lua)
     luaL_traceback(lua, lua, "", 1);
     const char *trace = lua_tolstring(lua, -1, &size);
     failure_add(sandbox, trace, size);
+    lua_settop(lua, 1);
     return 1;
 }
 
@@ -354,6 +386,7 @@ static void enter(struct sandbox *sandbox, const struct sandbox_limits *limits)
     sandbox->limits = *limits;
     sandbox->inside = true;
     sandbox->refused = false;
+    sandbox->refused_size = 0;
     sandbox->noted = false;
     sandbox->period = period_of(sandbox);
     sandbox->instructions = 0;
@@ -361,13 +394,10 @@ static void enter(struct sandbox *sandbox, const struct sandbox_limits *limits)
     sandbox->failure_size = 0;
     sandbox->failure[0] = '\0';
     lua_sethook(sandbox->lua, on_count, LUA_MASKCOUNT, (int)sandbox->period); /* begins to count anew */
-    if (sandbox->period < PERIOD)
-        (void)time_is_left(sandbox);
-    else
-        calls_move(sandbox, true);
+    calls_move(sandbox, true);
 }
 
-/* The clock is looked at once more: much can have been done since the last time, if there was one. */
+/* Where the clock was looked at, it is once more: much can have been done since. */
 static void leave(struct sandbox *sandbox)
 {
     if (sandbox->noted)

@@ -49,6 +49,10 @@ lua_State *sandbox_lua(const struct sandbox *sandbox);
 /* The owner, from any function that the state calls. */
 void *sandbox_owner(lua_State *lua);
 
+/* Compiles a text as luaL_loadbufferx does, within a call: its limit of time ends it. What it pushes is the function;
+ * it raises an error that names the line. */
+void sandbox_compile(lua_State *lua, const char *text, size_t size, const char *name);
+
 /* Calls the function that stands on the stack under `n_arguments` arguments; all of these are popped. Returns 0 with
  * `n_results` results pushed, or -1 with nothing pushed: it threw, had no memory left, or passed a limit. Not from
  * within a call. */
@@ -75,7 +79,7 @@ void sandbox_work(lua_State *lua, size_t steps);
  * a limit. */
 bool sandbox_may_work(lua_State *lua, size_t steps) __attribute__((warn_unused_result));
 
-/* lua_pcall with any number of results, for what scripts have as pcall: an error of a limit, and of memory, goes on.
+/* lua_pcall with any number of results, for what scripts have as pcall: a limit, of memory too, is not caught.
  * `handler` is the index of a message handler, or 0. */
 int sandbox_pcall(lua_State *lua, int n_arguments, int handler);
 

@@ -169,8 +169,7 @@ static int load(lua_State *lua)
     lua_match_open(lua);
     policy_tables_open(lua, &script->tables);
     snprintf(name, sizeof name, "@%s", script->file);
-    if (luaL_loadbufferx(lua, script->text, script->size, name, "t") != LUA_OK)
-        return lua_error(lua);
+    sandbox_compile(lua, script->text, script->size, name);
     lua_call(lua, 0, 1);
     check_table(lua);
     take_functions(lua, script);

@@ -249,7 +249,7 @@ static void modules(void **state)
     hooks_event(hooks, &event);
     assert_said(
         "hook a.lua: failed; it is started again in 1 s: endless.lua:1: took over 100 ms of CPU time | "
-        "stack traceback: | endless.lua:1: in main chunk | [C]: in function 'require' | a.lua:1: in function <a.lua:1>",
+        "stack traceback: | endless.lua:1: in main chunk | [C]: in global 'require' | a.lua:1: in function <a.lua:1>",
         1);
 }
 

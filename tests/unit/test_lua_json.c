@@ -243,13 +243,18 @@ static void encoding_has_limits(void **state)
         "pcall(keep.json.encode, list) done = true",
         "while true do pcall(keep.json.encode, {}) end",
         "while true do pcall(keep.json.encode, 'x') end",
+        "while true do keep.json.decode('[1,2,3]') end",
     };
     lua_State *lua = sandbox_lua(sandbox);
     (void)state;
     assert_string_equal(run("list = {} for i = 1, 1000 do list[i] = {} end return 'well'"), "well");
-    const uint64_t before = looks;
+    uint64_t before = looks;
     run("keep.json.encode(list)");
     assert_in_range((looks - before) / 2, 10, 15);
+    assert_string_equal(run("number = '[' .. ('0,'):rep(8000) .. '0]' return 'well'"), "well");
+    before = looks;
+    run("for i = 1, 10 do keep.json.decode(number) end");
+    assert_in_range((looks - before) / 2, 16, 30);
     assert_string_equal(run("local t = {} for i = 1, 131072 do t[i] = i end for i = 1, 131072 do t[i] = nil end "
                             "list = {} for i = 1, 60000 do list[i] = t end return 'well'"),
                         "well");

@@ -341,6 +341,8 @@ static void what_fails(void **state)
         {"local f = keep.glob{'a'} f(('a'):rep(65537))", "bad argument #1 to 'f' (too long)"},
         {"local f = keep.glob{'*' .. ('a'):rep(254) .. 'b', 'a'} f(('a'):rep(65536))",
          "bad argument #1 to 'f' (too long for so many globs)"},
+        {"local f = keep.glob{'*?b'} f(('\\x80'):rep(65535) .. 'a')",
+         "bad argument #1 to 'f' (too long for so many globs)"},
         {"keep.set()", "bad argument #1 to 'set' (table expected, got no value)"},
         {"keep.set{admin = true}", "bad argument #1 to 'set' (a list, with keys from 1 on alone, expected)"},
         {"keep.set{'a', 12}", "bad argument #1 to 'set' (element 2: string expected, got number)"},

@@ -168,6 +168,28 @@ static void limits_pass(void **state)
     }
 }
 
+/* A parser can be slow about what it reads: it is looked at all the while; and what it says is kept. */
+static void loading_has_limits(void **state)
+{
+    static char script[100000];
+    static _Atomic uint64_t calls;
+    struct error error = {""};
+    const char *const text = script;
+    (void)state;
+    memset(script, ' ', sizeof script - 1);
+    memcpy(script, GET("return true"), sizeof GET("return true") - 1);
+    configure(&text, 1);
+    struct policies *policies = policies_new(&config, &calls, &error);
+    assert_non_null(policies);
+    assert_in_range(calls / 2, sizeof script / 512, sizeof script / 512 + 10);
+    policies_free(&policies);
+    memset(script, '(', 250);
+    script[250] = '\0';
+    configure(&text, 1);
+    assert_null(policies_new(&config, NULL, &error));
+    assert_non_null(strstr(error.text, "p.lua: C stack overflow"));
+}
+
 /* What is done with the results of a call has limits as well, and little in a call can cost much. */
 static void limits_without_instructions(void **state)
 {
@@ -500,6 +522,7 @@ int main(void)
         cmocka_unit_test(one_of_two),
         cmocka_unit_test(limits_pass),
         cmocka_unit_test(limits_without_instructions),
+        cmocka_unit_test(loading_has_limits),
         cmocka_unit_test(memory_comes_back),
         cmocka_unit_test(not_at_once),
         cmocka_unit_test(loaded_again),
