@@ -271,6 +271,39 @@ def test_reload_under_load(start_with, folder):
     assert set(answers) <= {"NO policy old", "NO policy new"}
 
 
+def test_connections_in_use_keep_their_policies(start_with, folder):
+    """Until drain-timeout at most; new ones get the new policies at once."""
+    daemon = start_with("return { get = function() return false, 'old' end }", workers=1, drain_timeout=2)
+    text = token()
+    assert daemon.ask("STORE " + to_json(data(text))).last == "OK"
+    heard = set()
+    with daemon.connect() as client:
+        heard.add(client.ask("GET " + text).last)
+        hook_file(folder, "p0.lua", "return { get = function() return false, 'new' end }")
+        daemon.reload()
+        until(lambda: daemon.ask("GET " + text).last == "NO policy new", 20, "the new policy")
+        heard.add(client.ask("GET " + text).last)
+        with pytest.raises((Closed, OSError)):
+            while True:
+                heard.add(client.ask("GET " + text).last)
+                time.sleep(0.05)
+    assert heard == {"NO policy old"}
+
+
+def test_what_a_function_does_not_guard(start_with):
+    """Each is asked about its own command alone, as the manual says."""
+    daemon = start_with("local function no() return false, 'never' end return { get = no, issue = no, delete = no }")
+    text = token()
+    assert daemon.ask("STORE " + to_json(data(text, username="alice"))).last == "OK"
+    for command in ("GET", "ISSUE", "DELETE"):
+        assert daemon.ask(request_for(command, text)).last == "NO policy never"
+    assert daemon.ask("CHECK " + text).last == "OK alice"
+    assert daemon.ask("GETKEY " + key_of(text)).cls == "OK"
+    assert daemon.ask("STORE " + to_json(data(text, username="bob"))).last == "OK"
+    assert daemon.ask("CHECK " + text).last == "OK bob"
+    assert daemon.ask("DELETEALL").last == "OK 1"
+
+
 def test_nothing_is_asked_for_what_is_no_token(start_with):
     daemon = start_with("return { get = function() error('asked') end, check = function() error('asked') end }")
     text = token()

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import subprocess
 import time
 
 import pytest
@@ -88,6 +90,19 @@ def test_the_first_policy_of_the_manual(folder, start_daemon, redis_server):
     with Client(daemon.manage) as client:
         assert issue(client).last == "NO policy say when the token expires"
         assert issue(client, expires=int(time.time()) + DAY).cls == "OK"
+
+
+def test_the_misspelt_names_of_the_manual_are_found(folder):
+    """By the command that it gives; and nothing is found in the first policy."""
+    if shutil.which("luacheck") is None:
+        pytest.skip("luacheck is not installed")
+    (command,) = re.findall(r"^\.Ql (luacheck .*)$", section("JUST ENOUGH LUA", "Sh"), re.MULTILINE)
+    policy = blocks(section("Write it"))[0]
+    for text, status in ((policy, 0), (policy.replace("if token.", "if tokn."), 1), (policy.replace("    if", "    most = 6 if"), 1)):
+        with open(os.path.join(folder, "expiry.lua"), "w") as file:
+            file.write(text)
+        done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True)
+        assert done.returncode == status, done.stdout + done.stderr
 
 
 # What they do on a server
