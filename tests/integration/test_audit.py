@@ -14,6 +14,7 @@ import pytest
 from client import Client
 from daemon import run
 from hooks import heard, hook_file, json_lines, recorder
+from planter import Planter
 from receiver import Receiver
 from tokens import data, key_of, to_json, token
 from waiting import SLOWNESS, until
@@ -251,7 +252,10 @@ def test_full_disk_for_long(small_disk):
     """More records than may wait: those that are missing are counted in the file and in the log."""
     daemon, into = small_disk("64k")
     path, size = daemon.audit_options["file"], len(json.dumps(data(token=...)))
-    keys = issue(daemon, 2 * WAITING_MAX // (size + 150))
+    keys, unreadable = issue(daemon, 2 * WAITING_MAX // (size + 150)), token()
+    Planter(daemon).plant_bytes(key_of(unreadable), b"junk")
+    assert daemon.ask("GET " + unreadable).last == "NO invalid"
+    until(lambda: problems(into, "token.corrupt"), 20, "the reporter to have heard all that came before")
     until(lambda: problems(into, "audit.file"), 20, "the problem")
     in_namespace(daemon, "mount", "-o", "remount,size=64m", "none", os.path.dirname(path.split("/root", 1)[1]))
     until(lambda: len(problems(into, "audit.file")) == 2, 20, "the end of the problem")
