@@ -55,7 +55,7 @@ struct invalidation {
     unsigned retry; /* milliseconds */
     struct event *beat_timer;
     struct beats beats;
-    bool beating;         /* a beat is under way on the command link */
+    unsigned beating;     /* beats under way on the command link */
     int64_t heard_sent;   /* when the newest beat that was heard had been sent; when the link was made, at first */
     int64_t silent_since; /* since when an answered beat has not been heard; 0: none */
     int64_t dead_since;   /* since when there is no lease; 0: there is one */
@@ -194,9 +194,7 @@ static void on_beat_answered(void *argument, enum redis_outcome outcome, const r
 static void beat_send(struct invalidation *link)
 {
     char name[BEAT_NAME_SIZE];
-    if (link->beating)
-        return;
-    link->beating = true;
+    link->beating++;
     const char *words[] = {"SET", name, "1", "EX", "5"};
     const size_t sizes[] = {3, beats_next(&link->beats, clock_boot(), name), 1, 2, 1};
     /* Nothing depends on how often it is set, so unlike a change it may be lost and repeated. */
@@ -232,7 +230,7 @@ static void beat_refused(struct invalidation *link, const redisReply *reply)
 static void on_beat_answered(void *argument, enum redis_outcome outcome, const redisReply *reply)
 {
     struct invalidation *link = argument;
-    link->beating = false;
+    link->beating--;
     if (outcome != REDIS_REPLIED)
         return;
     if (reply->type != REDIS_REPLY_STATUS) {
@@ -258,6 +256,12 @@ static void on_beat_timer(evutil_socket_t fd, short events, void *argument)
         connection_close(link, "Redis does not announce what was changed");
     if (link->dead_since != 0 && now - link->dead_since > PATIENCE && !redis_link_circuit_open(link->settings.commands))
         tell_dead(link);
+    if (link->beating == 0)
+        beat_send(link);
+}
+
+void invalidation_connected(struct invalidation *link)
+{
     beat_send(link);
 }
 
@@ -353,7 +357,8 @@ static void link_up(struct invalidation *link)
     link->settings.state->epoch++;
     shared_count(link->slot, METRIC_INVALIDATION_LINKS, 1);
     changed(link, INVALIDATION_HEARING, NULL);
-    beat_send(link);
+    if (link->beating == 0)
+        beat_send(link);
 }
 
 static bool step_answered_well(const struct invalidation *link, const redisReply *reply)
@@ -499,7 +504,6 @@ struct invalidation *invalidation_new(const struct invalidation_settings *settin
     }
     link->state = LINK_WAITING;
     timer_set(link->state_timer, 0);
-    beat_send(link); /* before any GET: a server that must not be believed says so first */
     return link;
 }
 

@@ -63,6 +63,10 @@ struct invalidation_settings {
 /* Starts connecting. What `settings` points to must outlive the result. NULL when there is no memory. */
 struct invalidation *invalidation_new(const struct invalidation_settings *settings) __attribute__((warn_unused_result));
 
+/* The command link has a new connection, perhaps to another server: sends a beat ahead of what waits for it, so that a
+ * server that must not be believed says so before it says anything else. */
+void invalidation_connected(struct invalidation *link);
+
 /* Closes and frees without calling back, and sets to NULL; a NULL *link is left alone. Beats may be under way only if
  * the command link is freed first. */
 void invalidation_free(struct invalidation **link);

@@ -95,6 +95,12 @@ static uint64_t hash_key(const struct keep *keep, const char *key)
 
 static void on_invalidated(void *argument, enum invalidation_change change, const char *key);
 
+static void on_connected(void *argument)
+{
+    struct keep *keep = argument;
+    invalidation_connected(keep->invalidation);
+}
+
 struct keep *keep_new(const struct keep_settings *settings)
 {
     const struct config *config = settings->config;
@@ -118,6 +124,8 @@ struct keep *keep_new(const struct keep_settings *settings)
         .slot = settings->slot,
         .batch_done = settings->batch_done,
         .batch_argument = settings->batch_argument,
+        .connected = on_connected,
+        .connected_argument = keep,
     });
     if (keep->link != NULL)
         keep->invalidation = invalidation_new(&(struct invalidation_settings){

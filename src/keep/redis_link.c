@@ -298,10 +298,13 @@ static void link_up(struct redis_link *link)
 static void fence_made(struct redis_link *link)
 {
     redis_fence_made(link->settings.shared, &link->handshake.fence);
-    if (link->state == STATE_HANDSHAKE)
+    const bool is_new = link->state == STATE_HANDSHAKE;
+    if (is_new)
         link_up(link);
     else
         state_set(link, STATE_UP, 0);
+    if (is_new && link->settings.connected != NULL)
+        link->settings.connected(link->settings.connected_argument);
     redis_connection_send_all(&link->connection, &link->waiting);
 }
 

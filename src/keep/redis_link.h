@@ -55,6 +55,9 @@ struct redis_link_settings {
                                 "tokenkeep-<instance>-<slot>" */
     void (*batch_done)(void *argument); /* after the callbacks of one event of the loop; may be NULL */
     void *batch_argument;
+    void (*connected)(void *argument); /* a connection is up: what this sends goes out on it before all that waits; may
+                                          be NULL */
+    void *connected_argument;
 };
 
 /* Starts connecting at once; commands given meanwhile wait for it. NULL when there is no memory. */

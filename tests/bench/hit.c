@@ -58,6 +58,11 @@ struct invalidation *invalidation_new(const struct invalidation_settings *settin
     return memory_zeroed(1);
 }
 
+void invalidation_connected(struct invalidation *link)
+{
+    (void)link;
+}
+
 void invalidation_free(struct invalidation **link)
 {
     free(*link);

@@ -54,6 +54,11 @@ struct invalidation *invalidation_new(const struct invalidation_settings *settin
     return calloc(1, sizeof(struct invalidation));
 }
 
+void invalidation_connected(struct invalidation *link)
+{
+    (void)link;
+}
+
 void invalidation_free(struct invalidation **link)
 {
     free(*link);
