@@ -409,7 +409,6 @@ static bool is_plain(const struct matcher *matcher)
     const char *p = matcher->pattern + strcspn(matcher->pattern, specials);
     for (; p < matcher->pattern_end && *p == '\0'; p += strcspn(p, specials))
         p++;
-    sandbox_work(matcher->lua, (size_t)(p - matcher->pattern));
     return p == matcher->pattern_end;
 }
 
