@@ -5,8 +5,8 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "keep/invalidation.h"
 #include "base/pool.h"
+#include "keep/invalidation.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -323,7 +323,7 @@ bool keep_get(struct keep *keep, const struct keep_time *now, const char key[TOK
         return true;
     }
     count(keep, METRIC_CACHE_MISSES);
-    struct waiter *waiter = memory_zeroed(sizeof *waiter);
+    struct waiter *waiter = pool_take(&keep->waiter_pool);
     waiter->callback = callback;
     waiter->argument = argument;
     waiter->has_secret = secret != NULL;
@@ -433,8 +433,7 @@ static void flight_answer(struct flight *flight, enum store_result result, const
         const enum keep_result verdict = waiter_result(keep, waiter, result, entry, wall);
         const bool about_entry = verdict == KEEP_DONE || verdict == KEEP_MISMATCH || verdict == KEEP_EXPIRED;
         waiter->callback(waiter->argument, verdict, about_entry ? entry : NULL);
-        sodium_memzero(waiter, sizeof *waiter);
-        free(waiter);
+        pool_give(&keep->waiter_pool, waiter);
     }
 }
 
@@ -452,7 +451,7 @@ static void flight_landed(void *argument, enum store_result result, struct token
     token_data_free(&data);
     flight_answer(flight, result, entry);
     flight_remember(flight, result, entry);
-    free(flight);
+    pool_give(&keep->flight_pool, flight);
 }
 
 /* What others change. */
