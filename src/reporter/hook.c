@@ -59,11 +59,6 @@ struct hook *hook_of(lua_State *lua)
     return sandbox_owner(lua);
 }
 
-const char *hook_name(const struct hook *hook)
-{
-    return hook->name;
-}
-
 const char *hook_path(const struct hook *hook)
 {
     return hook->script->path;

@@ -16,9 +16,6 @@ struct hooks_settings;
 /* In a function that a hook called: the hook. */
 struct hook *hook_of(lua_State *lua);
 
-/* The name of its file without the folder, as in logs. */
-const char *hook_name(const struct hook *hook);
-
 /* The path of its file, absolute. */
 const char *hook_path(const struct hook *hook);
 

@@ -185,10 +185,13 @@ struct http *http_new(struct event_base *base)
 
 void http_free(struct http **http)
 {
+    struct http_post *post;
     if (*http == NULL)
         return;
-    while (!TAILQ_EMPTY(&(*http)->posts))
-        http_cancel(TAILQ_FIRST(&(*http)->posts));
+    while ((post = TAILQ_FIRST(&(*http)->posts)) != NULL) {
+        post_remove(post);
+        post_free(post);
+    }
     curl_multi_cleanup((*http)->multi);
     event_free((*http)->timer);
     curl_global_cleanup();
@@ -375,12 +378,6 @@ struct http_post *http_post(struct http *http, const char *address, const char *
     TAILQ_INSERT_TAIL(&http->posts, post, link);
     http->waiting++;
     return post;
-}
-
-void http_cancel(struct http_post *post)
-{
-    post_remove(post);
-    post_free(post);
 }
 
 void http_forget(struct http_post *post)

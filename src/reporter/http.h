@@ -50,9 +50,6 @@ struct http_post *http_post(struct http *http, const char *address, const char *
                             double timeout, http_callback *callback, void *argument, struct error *error)
     __attribute__((warn_unused_result));
 
-/* Ends a post that is under way, without its callback; also from within the callback of another. */
-void http_cancel(struct http_post *post);
-
 /* Lets a post that is under way go on without its callback: whoever waited for the answer is gone. */
 void http_forget(struct http_post *post);
 
