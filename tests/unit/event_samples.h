@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Events and a problem to be made records of: everything set, nothing, the greatest numbers. */
+/* Events and a problem to be made records of: everything set, nothing, the greatest numbers; and what comes
+ * out of a record. */
 #ifndef TK_TESTS_EVENT_SAMPLES_H
 #define TK_TESTS_EVENT_SAMPLES_H
 
@@ -63,5 +64,25 @@ static const struct problem full_problem = {
     .process = TEXT("worker 3"),
     .seconds = 12.25,
 };
+
+/* What came out of a record. The texts point into `record`, of which nothing behind the size is there. */
+struct decoded {
+    unsigned char *record;
+    size_t size, used;
+    enum record_kind kind;
+    struct audit_event event;
+    struct problem problem;
+};
+
+/* The caller frees decoded->record. */
+static inline void decode(struct decoded *decoded, const void *record, size_t size)
+{
+    decoded->record = malloc(size > 0 ? size : 1);
+    assert_non_null(decoded->record);
+    memcpy(decoded->record, record, size);
+    decoded->size = size;
+    decoded->used = 99;
+    decoded->kind = record_decode(decoded->record, size, &decoded->used, &decoded->event, &decoded->problem);
+}
 
 #endif

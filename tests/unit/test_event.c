@@ -46,25 +46,6 @@ static void assert_problem_equal(const struct problem *got, const struct problem
     assert_true(got->seconds == expected->seconds);
 }
 
-/* What came out of a record. The texts point into `record`, of which nothing behind the size is there. */
-struct decoded {
-    unsigned char *record;
-    size_t size, used;
-    enum record_kind kind;
-    struct audit_event event;
-    struct problem problem;
-};
-
-static void decode(struct decoded *decoded, const void *record, size_t size)
-{
-    decoded->record = malloc(size > 0 ? size : 1);
-    assert_non_null(decoded->record);
-    memcpy(decoded->record, record, size);
-    decoded->size = size;
-    decoded->used = 99;
-    decoded->kind = record_decode(decoded->record, size, &decoded->used, &decoded->event, &decoded->problem);
-}
-
 static void decode_event(struct decoded *decoded, const struct audit_event *event)
 {
     unsigned char record[RECORD_MAX];
