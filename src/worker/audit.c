@@ -290,8 +290,27 @@ void audit_denied(struct request *request)
     report_client(request, EVENT_REQUEST_DENIED, &request_worker(request)->audit->denied, EVENT_DENIED, "role");
 }
 
+static void set_token(struct audit_event *event, const struct policy_token *token)
+{
+    event->key = token->key;
+    event->username = token->username;
+    event->token_type = event_text(token->token_type);
+    event->scopes = join_packed_scopes(token->scopes, token->n_scopes);
+    event->expires = token->expires;
+}
+
+static void set_data(struct audit_event *event, const struct token_data *data)
+{
+    event->key = (struct event_text){data->token.key, TOKEN_PART_SIZE};
+    event->username = event_text(data->username);
+    event->token_type = event_text(token_type_name(data->type));
+    event->scopes = join_scope_list(data);
+    event->expires = data->expires;
+}
+
 /* A look-up can be refused as often as a client likes, and is told when one is due for its key; all else each time. */
-void audit_refused(struct request *request, const struct policy_token *token, const struct policy_answer *answer)
+void audit_refused(struct request *request, const struct policy_token *token, const struct token_data *data,
+                   const struct policy_answer *answer)
 {
     struct worker *worker = request_worker(request);
     struct error reason;
@@ -306,15 +325,12 @@ void audit_refused(struct request *request, const struct policy_token *token, co
     event.result = EVENT_DENIED;
     event.reason = event_text(reason.text);
     event.count = left_out + 1;
-    if (token != NULL) {
-        event.key = token->key;
-        event.username = token->username;
-        event.token_type = event_text(token->token_type);
-        event.scopes = join_packed_scopes(token->scopes, token->n_scopes);
-        event.expires = token->expires;
-    } else if (request->subject != NULL) {
+    if (token != NULL)
+        set_token(&event, token);
+    else if (data != NULL)
+        set_data(&event, data);
+    else if (request->subject != NULL)
         set_subject(&event, request->subject);
-    }
     reports_event(worker->reports, &event);
 }
 

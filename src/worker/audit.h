@@ -57,8 +57,10 @@ void audit_look_up(struct request *request, enum keep_result result, const struc
 /* Something was presented that is no token, or no key. */
 void audit_malformed(struct request *request);
 
-/* A policy refuses the request; `token` is NULL where there is none but what was remembered. */
-void audit_refused(struct request *request, const struct policy_token *token, const struct policy_answer *answer);
+/* A policy refuses the request. One of `token` and `data` says what it is about; both are NULL where there is nothing
+ * but what was remembered. */
+void audit_refused(struct request *request, const struct policy_token *token, const struct token_data *data,
+                   const struct policy_answer *answer);
 
 /* The request is not for the listener's role. */
 void audit_denied(struct request *request);

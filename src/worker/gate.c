@@ -74,9 +74,7 @@ static bool ask(struct request *request, struct policies *policies, const struct
     case POLICY_PERMITS:
     case POLICY_CHANGES: return true;
     case POLICY_REFUSES:
-        if (data != NULL)
-            audit_remember_data(request, data);
-        audit_refused(request, token, answer);
+        audit_refused(request, token, data, answer);
         answer_no_detail(request, "policy", (struct word){answer->reason, strlen(answer->reason)});
         return false;
     case POLICY_FAILS: break;
