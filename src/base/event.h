@@ -11,19 +11,20 @@
 #include <sys/types.h>
 
 /* X(constant, name); tokenkeep-lua(7) is checked against the names. */
-#define EVENT_KINDS_LIST(X)                 \
-    X(TOKEN_STORE, "token.store")           \
-    X(TOKEN_ISSUE, "token.issue")           \
-    X(TOKEN_DELETE, "token.delete")         \
-    X(TOKEN_DELETE_ALL, "token.delete_all") \
-    X(TOKEN_LIST, "token.list")             \
-    X(TOKEN_GET, "token.get")               \
-    X(TOKEN_MISMATCH, "token.mismatch")     \
-    X(TOKEN_EXPIRED, "token.expired")       \
-    X(TOKEN_MALFORMED, "token.malformed")   \
-    X(REQUEST_DENIED, "request.denied")     \
-    X(SERVER_START, "server.start")         \
-    X(SERVER_STOP, "server.stop")           \
+#define EVENT_KINDS_LIST(X)                   \
+    X(TOKEN_STORE, "token.store")             \
+    X(TOKEN_ISSUE, "token.issue")             \
+    X(TOKEN_DELETE, "token.delete")           \
+    X(TOKEN_DELETE_ALL, "token.delete_all")   \
+    X(TOKEN_DELETE_USER, "token.delete_user") \
+    X(TOKEN_LIST, "token.list")               \
+    X(TOKEN_GET, "token.get")                 \
+    X(TOKEN_MISMATCH, "token.mismatch")       \
+    X(TOKEN_EXPIRED, "token.expired")         \
+    X(TOKEN_MALFORMED, "token.malformed")     \
+    X(REQUEST_DENIED, "request.denied")       \
+    X(SERVER_START, "server.start")           \
+    X(SERVER_STOP, "server.stop")             \
     X(WORKER_CRASH, "worker.crash")
 
 enum event_kind {
@@ -66,7 +67,7 @@ struct audit_event {
     struct event_text tag;
     unsigned worker;           /* its number; 0: the master */
     int64_t latency;           /* microseconds from the request's arrival to its answer */
-    struct event_text command; /* the request's first word, as the table of commands has it */
+    struct event_text command; /* the request's name, as the table of commands has it */
     struct event_text reason;  /* of a result other than ok */
     bool stale;                /* answered from memory past its time, because Redis was away */
     uint64_t count;            /* tokens deleted or listed; of a mismatch and the like: how often, this one included */

@@ -318,16 +318,9 @@ static bool confirmed(const struct client *client)
     return fgets(reply, sizeof reply, stdin) != NULL && strcmp(reply, "yes\n") == 0;
 }
 
-static int run_delete_all(struct client *client)
+/* delete-all and delete-user: an OK with a count. */
+static int run_delete_many(struct client *client)
 {
-    if (!client->options->yes && !isatty(STDIN_FILENO))
-        return client_fail(client, "usage", "delete-all asks first, and standard input is not a terminal: give --yes");
-    if (!client->options->yes && !confirmed(client)) {
-        fputs("tokenkeep: nothing was deleted\n", stderr);
-        if (client->options->json)
-            output_json(json_pack("{s:b,s:s}", client->command->no, 0, "reason", "unconfirmed"));
-        return STATUS_NO;
-    }
     struct answer answer;
     json_int_t deleted;
     int status = client_ask_one(client, &answer);
@@ -340,6 +333,19 @@ static int run_delete_all(struct client *client)
         return client_print(client, json_pack("{s:I}", "deleted", deleted));
     printf("deleted %" JSON_INTEGER_FORMAT "\n", deleted);
     return STATUS_YES;
+}
+
+static int run_delete_all(struct client *client)
+{
+    if (!client->options->yes && !isatty(STDIN_FILENO))
+        return client_fail(client, "usage", "delete-all asks first, and standard input is not a terminal: give --yes");
+    if (!client->options->yes && !confirmed(client)) {
+        fputs("tokenkeep: nothing was deleted\n", stderr);
+        if (client->options->json)
+            output_json(json_pack("{s:b,s:s}", client->command->no, 0, "reason", "unconfirmed"));
+        return STATUS_NO;
+    }
+    return run_delete_many(client);
 }
 
 static bool take_key(struct client *client, const char *item, json_t *collected)
@@ -537,7 +543,11 @@ const struct command commands[] = {
     {"delete", "KEY", NULL, 1, 1, COMMAND_CHANGES, "DELETE", "deleted", "revoke the token with this key", run_change},
     {"delete-all", NULL, NULL, 0, 0, COMMAND_CHANGES | COMMAND_LONG | COMMAND_YES, "DELETEALL", "done",
      "revoke every token; asks first, unless --yes is given", run_delete_all},
+    {"delete-user", "USERNAME", NULL, 1, 1, COMMAND_CHANGES | COMMAND_LONG, "DELETE USER", "done",
+     "revoke every token of a user", run_delete_many},
     {"list", NULL, NULL, 0, 0, COMMAND_LONG, "LIST", "done", "print the key of every stored token", run_list},
+    {"list-user", "USERNAME", NULL, 1, 1, COMMAND_LONG, "LIST USER", "done", "print the keys of a user's tokens",
+     run_list},
     {"verify-all", NULL, NULL, 0, 0, COMMAND_LONG | COMMAND_FIX, "VERIFYALL", "done",
      "open every stored value and print the bad ones; --fix deletes those", run_verify_all},
     {"stats", NULL, NULL, 0, 0, 0, "STATS", "done", "print the server's figures", run_stats},

@@ -28,18 +28,20 @@ const char *policy_option_name(enum policy_option option)
 
 void policy_options_show(void)
 {
-    fputs("\nThe question:\n"
-          "  --command NAME       get, check, getkey, store, issue, delete, deleteall, list or verifyall\n"
-          "  --token-json FILE    the token's data, as store takes them; - is standard input\n"
-          "  --peer ADDRESS       who asks over TCP (127.0.0.1:50000): 10.1.2.3 or [2001:db8::1]:40000\n"
-          "  --user NAME|UID      who asks over a unix socket\n"
-          "  --role ROLE          verify or manage (what the command needs)\n"
-          "  --listener NAME      the listener's name (public; admin where the role is manage)\n"
-          "  --tag TAG            the request's tag (none)\n"
-          "  --scope SCOPE        what check asks for; may be repeated\n"
-          "  --set NAME=VALUE     a setting of the policy; may be repeated\n"
-          "  --time SECONDS       the time, since the epoch (now)\n",
-          stdout);
+    fputs(
+        "\nThe question:\n"
+        "  --command NAME       get, check, getkey, store, issue, delete, deleteall, list or verifyall\n"
+        "  --token-json FILE    the token's data, as store takes them; - is standard input\n"
+        "  --peer ADDRESS       who asks over TCP (127.0.0.1:50000): 10.1.2.3 or [2001:db8::1]:40000\n"
+        "  --user NAME|UID      who asks over a unix socket\n"
+        "  --role ROLE          verify or manage (what the command needs)\n"
+        "  --listener NAME      the listener's name (public; admin where the role is manage)\n"
+        "  --tag TAG            the request's tag (none)\n"
+        "  --username NAME      whose tokens, for list user and delete user, which are list and deleteall to policies\n"
+        "  --scope SCOPE        what check asks for; may be repeated\n"
+        "  --set NAME=VALUE     a setting of the policy; may be repeated\n"
+        "  --time SECONDS       the time, since the epoch (now)\n",
+        stdout);
 }
 
 static int list_add(const char **list, size_t *n, const char *value, const char *name, struct error *error)
@@ -106,10 +108,8 @@ static json_t *make_request(const struct policy_options *options, struct error *
         enum policy_option option;
         const char *field;
     } fields[] = {
-        {POLICY_OPTION_COMMAND, "command"},
-        {POLICY_OPTION_ROLE, "role"},
-        {POLICY_OPTION_LISTENER, "listener"},
-        {POLICY_OPTION_TAG, "tag"},
+        {POLICY_OPTION_COMMAND, "command"}, {POLICY_OPTION_ROLE, "role"},         {POLICY_OPTION_LISTENER, "listener"},
+        {POLICY_OPTION_TAG, "tag"},         {POLICY_OPTION_USERNAME, "username"},
     };
     const char *user = options->value[POLICY_OPTION_USER], *peer = options->value[POLICY_OPTION_PEER];
     json_t *request = json_object();

@@ -18,6 +18,7 @@
     X(ROLE, "role")             \
     X(LISTENER, "listener")     \
     X(TAG, "tag")               \
+    X(USERNAME, "username")     \
     X(TIME, "time")             \
     X(SCOPE, "scope")           \
     X(SET, "set")

@@ -207,6 +207,16 @@ static int take_tag(struct reading *reading, const json_t *value)
     return 0;
 }
 
+static int take_username(struct reading *reading, const json_t *value)
+{
+    const char *text = json_string_value(value);
+    reading->question->request.username = text;
+    return text != NULL && token_data_username_valid(text)
+               ? 0
+               : error_set(reading->error,
+                           "a user name is 1 to 64 lower-case letters, digits and single inner hyphens");
+}
+
 static int take_scopes(struct reading *reading, const json_t *value)
 {
     struct question *question = reading->question;
@@ -246,6 +256,7 @@ static const struct field {
     {"role", "role", take_role},
     {"listener", "listener", take_listener},
     {"tag", "tag", take_tag},
+    {"username", "username", take_username},
     {"scopes", "scope", take_scopes},
     {"time", "time", take_time},
     {"token", "token-json", NULL},
@@ -274,7 +285,7 @@ static int take_field(struct reading *reading, const char *name, const json_t *v
     const struct field *field = field_find(name);
     if (field->take == NULL)
         return error_set(reading->error, "request: it has a field that there is not; known are command, address, port, "
-                                         "user, uid, role, listener, tag, scopes and time");
+                                         "user, uid, role, listener, tag, username, scopes and time");
     return field->take(reading, value) == 0 ? 0 : field_failed(reading, name);
 }
 
@@ -335,6 +346,10 @@ static int settle_request(const struct reading *reading)
     if (request->n_scopes > 0 && request->point != POLICY_CHECK) {
         error_set(reading->error, "only check asks for scopes");
         return field_failed(reading, "scopes");
+    }
+    if (request->username != NULL && request->point != POLICY_LIST && request->point != POLICY_DELETEALL) {
+        error_set(reading->error, "only list and deleteall can be about the tokens of a user");
+        return field_failed(reading, "username");
     }
     if (request->point != POLICY_CHECK)
         request->scopes = NULL;

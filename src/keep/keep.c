@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/pool.h"
 #include "keep/invalidation.h"
+#include "keep/surveys.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -47,15 +48,6 @@ struct change {
     void *argument;
 };
 
-/* The scan under way, if any. */
-struct survey {
-    struct scan *scan;
-    enum scan_work work;
-    keep_scan_callback *callback;
-    void *argument;
-    bool busy; /* from keep_scan to keep_scan_done */
-};
-
 /* A key that is likely to be looked up soon. */
 struct foreseen {
     char key[TOKEN_PART_SIZE];
@@ -73,7 +65,7 @@ struct keep {
     struct flight *flights; /* by key: the newest of each */
     struct pool flight_pool, waiter_pool, change_pool;
     size_t waiting; /* requests that wait on Redis */
-    struct survey survey;
+    struct surveys *surveys;
     struct foreseen foreseen[KEEP_FORESEEN_MAX];
     size_t n_foreseen, n_met;                  /* of these the first n_met were looked up, or passed over */
     int64_t ttl, negative_ttl, stale_on_error; /* ns */
@@ -84,13 +76,18 @@ static void count(const struct keep *keep, enum metric metric)
     shared_count(keep->slot, metric, 1);
 }
 
-static uint64_t hash_key(const struct keep *keep, const char *key)
+uint64_t keep_hash(const struct shared *shared, const char key[TOKEN_PART_SIZE])
 {
     unsigned char hash[crypto_shorthash_BYTES];
     uint64_t value;
-    crypto_shorthash(hash, (const unsigned char *)key, TOKEN_PART_SIZE, keep->settings.shared->hash_seed);
+    crypto_shorthash(hash, (const unsigned char *)key, TOKEN_PART_SIZE, shared->hash_seed);
     memcpy(&value, hash, sizeof value);
     return value;
+}
+
+static uint64_t hash_key(const struct keep *keep, const char *key)
+{
+    return keep_hash(keep->settings.shared, key);
 }
 
 static void on_invalidated(void *argument, enum invalidation_change change, const char *key);
@@ -145,6 +142,7 @@ struct keep *keep_new(const struct keep_settings *settings)
         return NULL;
     }
     keep->store = store_new(keep->link, settings->vault, config->redis.prefix, settings->reports);
+    keep->surveys = surveys_new(&keep->settings, keep->store, &keep->waiting);
     return keep;
 }
 
@@ -157,7 +155,7 @@ void keep_free(struct keep **keep)
         HASH_DEL((*keep)->flights, flight);
     redis_link_free(&(*keep)->link);
     invalidation_free(&(*keep)->invalidation);
-    scan_free(&(*keep)->survey.scan);
+    surveys_free(&(*keep)->surveys);
     store_free(&(*keep)->store);
     cache_free(&(*keep)->known);
     cache_free(&(*keep)->unknown);
@@ -492,7 +490,7 @@ static void on_invalidated(void *argument, enum invalidation_change change, cons
 
 /* The changes. */
 
-static enum keep_result change_result(enum store_result result)
+enum keep_result keep_result_of(enum store_result result)
 {
     switch (result) {
     case STORE_DONE: return KEEP_DONE;
@@ -514,7 +512,7 @@ static void change_made(void *argument, enum store_result result)
     keep->waiting--;
     if (result == STORE_DONE)
         count(keep, change->done);
-    change->callback(change->argument, change_result(result));
+    change->callback(change->argument, keep_result_of(result));
     pool_give(&keep->change_pool, change);
 }
 
@@ -546,64 +544,22 @@ void keep_delete(struct keep *keep, const char key[TOKEN_PART_SIZE], keep_change
         store_delete(keep->store, key, change_made, change);
 }
 
-/* The requests over all tokens. */
-
-static uint64_t survey_hash(void *argument, const char key[TOKEN_PART_SIZE])
-{
-    return hash_key(argument, key);
-}
-
-static void survey_changed(void *argument, const char key[TOKEN_PART_SIZE], enum store_result result)
-{
-    const struct keep *keep = argument;
-    generation_move(keep->settings.shared, hash_key(keep, key));
-    if (keep->settings.fixed != NULL)
-        keep->settings.fixed(keep->survey.argument, key, change_result(result));
-}
-
-static void survey_ended(void *argument, const struct scan_result *result)
-{
-    struct keep *keep = argument;
-    struct scan_result kept = *result;
-    scan_free(&keep->survey.scan);
-    keep->waiting--;
-    shared_count(keep->slot, METRIC_TOKENS_DELETED, kept.deleted);
-    if (keep->survey.work == SCAN_DELETE)
-        generation_move_all(keep->settings.shared);
-    if (kept.result != STORE_DONE || keep->survey.work == SCAN_DELETE)
-        keep_scan_done(keep, &kept.keys);
-    keep->survey.callback(keep->survey.argument, change_result(kept.result), &kept);
-    /* A scan may end in a turn of its own, outside the link's batches. */
-    if (keep->settings.batch_done != NULL)
-        keep->settings.batch_done(keep->settings.batch_argument);
-}
+/* The requests over many tokens. */
 
 void keep_scan(struct keep *keep, enum scan_work work, keep_scan_callback *callback, void *argument)
 {
-    if (keep->survey.busy || keep->waiting >= keep->settings.config->max_inflight) {
-        callback(argument, KEEP_BUSY, NULL);
-        return;
-    }
-    keep->waiting++;
-    keep->survey.busy = true;
-    keep->survey.work = work;
-    keep->survey.callback = callback;
-    keep->survey.argument = argument;
-    keep->survey.scan = scan_start(&(struct scan_settings){
-        .base = keep->settings.base,
-        .store = keep->store,
-        .work = work,
-        .hash = survey_hash,
-        .changed = survey_changed,
-        .callback = survey_ended,
-        .argument = keep,
-    });
+    surveys_scan(keep->surveys, work, callback, argument);
+}
+
+void keep_user(struct keep *keep, enum user_work work, const char *username, keep_scan_callback *callback,
+               void *argument)
+{
+    surveys_user(keep->surveys, work, username, callback, argument);
 }
 
 void keep_scan_done(struct keep *keep, struct keyset **keys)
 {
-    keyset_free(keys);
-    keep->survey.busy = false;
+    surveys_done(keep->surveys, keys);
 }
 
 void keep_publish(struct keep *keep)

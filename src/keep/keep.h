@@ -10,6 +10,7 @@
 #include "keep/scan.h"
 #include "keep/store.h"
 #include "keep/token_data.h"
+#include "keep/user_scan.h"
 #include "keep/vault.h"
 
 #include <event2/event.h>
@@ -24,7 +25,7 @@ enum keep_result {
     KEEP_INVALID,     /* no such token; an insert: there already */
     KEEP_MISMATCH,    /* a look-up: there is such a token, and its secret is another */
     KEEP_EXPIRED,     /* a look-up: it has expired */
-    KEEP_CORRUPT,     /* a look-up: the stored value cannot be read */
+    KEEP_CORRUPT,     /* a look-up: the stored value cannot be read; of a user: some cannot, and whose they are */
     KEEP_UNAVAILABLE, /* no verdict: Redis is away or refuses; a change was not made, one over all tokens not to its end
                        */
     KEEP_UNCERTAIN,   /* no verdict: a change was sent and may have been made */
@@ -96,8 +97,20 @@ typedef void keep_scan_callback(void *argument, enum keep_result result, const s
  * called back before this returns. */
 void keep_scan(struct keep *keep, enum scan_work work, keep_scan_callback *callback, void *argument);
 
+enum { KEEP_DELETIONS_MAX = 16 }; /* of users' tokens, under way at a time */
+
+/* Lists or deletes the tokens of a user, whose name is valid. A list counts as a request over all tokens, and has keys
+ * to be given back; deletions are KEEP_BUSY when there are too many. When a deletion's callback comes, no worker of
+ * this machine answers from anything older any more, whatever the result. */
+void keep_user(struct keep *keep, enum user_work work, const char *username, keep_scan_callback *callback,
+               void *argument);
+
 /* Gives back the keys of a scan, so that the next may start. Sets *keys to NULL. */
 void keep_scan_done(struct keep *keep, struct keyset **keys);
+
+/* For the files behind this: the seeded hash of a key, and what a change's result means to who asked for it. */
+uint64_t keep_hash(const struct shared *shared, const char key[TOKEN_PART_SIZE]);
+enum keep_result keep_result_of(enum store_result result);
 
 /* Writes the sizes of the cache into the slot, for STATS. Once a second will do. */
 void keep_publish(struct keep *keep);

@@ -51,7 +51,9 @@ struct policy_request {
     const char *tag;                 /* NULL: none */
     const struct event_text *scopes; /* CHECK: what is asked for */
     size_t n_scopes;
-    int64_t time; /* wall clock, seconds */
+    const char
+        *username; /* LIST USER, DELETE USER (LIST and DELETEALL to them): whose tokens; NULL: none's in particular */
+    int64_t time;  /* wall clock, seconds */
 };
 
 /* What a policy hears of a token: never its secret. Lives for the call. What is common comes as it is; all else is read

@@ -23,7 +23,8 @@
     X(UID, "uid")              \
     X(PORT, "port")            \
     X(TAG, "tag")              \
-    X(SCOPES, "scopes")
+    X(SCOPES, "scopes")        \
+    X(USERNAME, "username")
 
 #define TOKEN_FIELDS_LIST(X)    \
     X(HAS_SCOPE, "has_scope")   \
@@ -141,6 +142,7 @@ static void push_request_field(lua_State *lua, struct policy_tables *tables, int
     case REQUEST_PORT: push_integer(lua, has_address(peer), peer->port); break;
     case REQUEST_TAG: lua_pushstring(lua, request->tag); break;
     case REQUEST_SCOPES: push_wanted_scopes(lua, request); break;
+    case REQUEST_USERNAME: lua_pushstring(lua, request->username); break;
     }
 }
 

@@ -33,22 +33,44 @@ static char *put_header(char *at, char type, size_t number)
     return mempcpy(at, "\r\n", 2);
 }
 
-/* An array of strings. hiredis' own formatter calls sprintf for each of them. */
-void redis_command_format(struct redis_command *command, int argc, const char *const *argv, const size_t *argv_sizes)
+static size_t size_at_most(const struct redis_words *words)
 {
     size_t most = HEADER_MAX;
-    for (int i = 0; i < argc; i++)
-        most += HEADER_MAX + argv_sizes[i] + 2;
+    for (int i = 0; i < words->n; i++)
+        most += HEADER_MAX + words->sizes[i] + 2;
+    return most;
+}
+
+/* An array of strings. hiredis' own formatter calls sprintf for each of them. */
+static char *put_words(char *at, const struct redis_words *words)
+{
+    at = put_header(at, '*', (size_t)words->n);
+    for (int i = 0; i < words->n; i++) {
+        at = put_header(at, '$', words->sizes[i]);
+        at = mempcpy(at, words->texts[i], words->sizes[i]);
+        at = mempcpy(at, "\r\n", 2);
+    }
+    return at;
+}
+
+void redis_command_format_all(struct redis_command *command, size_t n, const struct redis_words *commands)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < n; i++)
+        most += size_at_most(&commands[i]);
     command->bytes = most <= sizeof command->small ? command->small : malloc(most);
     if (command->bytes == NULL)
         memory_exhausted();
-    char *at = put_header(command->bytes, '*', (size_t)argc);
-    for (int i = 0; i < argc; i++) {
-        at = put_header(at, '$', argv_sizes[i]);
-        at = mempcpy(at, argv[i], argv_sizes[i]);
-        at = mempcpy(at, "\r\n", 2);
-    }
+    char *at = command->bytes;
+    for (size_t i = 0; i < n; i++)
+        at = put_words(at, &commands[i]);
     command->size = (size_t)(at - command->bytes);
+    command->replies = n;
+}
+
+void redis_command_format(struct redis_command *command, int argc, const char *const *argv, const size_t *argv_sizes)
+{
+    redis_command_format_all(command, 1, &(struct redis_words){argc, argv, argv_sizes});
 }
 
 void redis_command_free(struct redis_command *command)

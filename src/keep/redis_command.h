@@ -17,6 +17,7 @@ struct redis_command {
     enum redis_kind kind;
     enum redis_outcome outcome; /* once it is decided */
     bool repeated;              /* a read that was lost with a connection before */
+    size_t replies;             /* that are still to come */
     int64_t expires;            /* clock_boot: when it is given up wherever it is */
     int64_t deadline;           /* clock_boot: of the answer, once it is sent */
     char *bytes;                /* NULL: not formatted; `small`, or malloc'd */
@@ -30,8 +31,9 @@ STAILQ_HEAD(redis_commands, redis_command);
 struct redis_command *redis_command_new(redis_callback *callback, void *argument, enum redis_kind kind)
     __attribute__((returns_nonnull, warn_unused_result));
 
-/* Sets the bytes from `argc` binary-safe words. */
+/* Sets the bytes from `argc` binary-safe words; or from `n` commands, at least one, that are sent as one. */
 void redis_command_format(struct redis_command *command, int argc, const char *const *argv, const size_t *argv_sizes);
+void redis_command_format_all(struct redis_command *command, size_t n, const struct redis_words *commands);
 
 /* Frees it without calling back. */
 void redis_command_free(struct redis_command *command);

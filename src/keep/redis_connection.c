@@ -133,11 +133,12 @@ static void reply_take(struct redis_connection *connection, const redisReply *re
         connection->owner->pushed(connection->argument, reply);
         return;
     }
-    if (command == NULL || command == connection->partial) {
+    if (command == NULL || (command == connection->partial && command->replies == 1)) {
         fail(connection, "a reply that was not asked for");
         return;
     }
-    STAILQ_REMOVE_HEAD(&connection->in_flight, next);
+    if (--command->replies == 0)
+        STAILQ_REMOVE_HEAD(&connection->in_flight, next);
     connection->owner->replied(connection->argument, command, reply);
 }
 

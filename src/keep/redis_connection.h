@@ -18,7 +18,8 @@ struct redis_connection_owner {
     bool (*may_change)(void *argument);
     /* The kernel took the first bytes of `command` at `now` (clock_boot). */
     void (*sent)(void *argument, struct redis_command *command, int64_t now);
-    /* `reply` is the answer to `command`, which is the owner's again; the reply is not. */
+    /* `reply` is the answer to `command`, which is the owner's again when no more `replies` are to come; the reply is
+     * not. */
     void (*replied)(void *argument, struct redis_command *command, const redisReply *reply);
     /* A reply that no command waits for; NULL: there must be none. */
     void (*pushed)(void *argument, const redisReply *reply);

@@ -271,7 +271,7 @@ static void on_sent(void *argument, struct redis_command *command, int64_t now)
     command->deadline = deadline < command->expires ? deadline : command->expires;
     deadline_set(link, command->deadline);
     if (command->callback != NULL)
-        shared_count(link->slot, METRIC_REDIS_COMMANDS, 1);
+        shared_count(link->slot, METRIC_REDIS_COMMANDS, command->replies);
 }
 
 /* Replies */
@@ -321,6 +321,11 @@ static void handshake_reply(struct redis_link *link, const redisReply *reply)
 static void on_replied(void *argument, struct redis_command *command, const redisReply *reply)
 {
     struct redis_link *link = argument;
+    if (command->replies > 0) {
+        link->called_back = true;
+        command->callback(command->argument, REDIS_REPLIED, reply);
+        return;
+    }
     if (command->callback != NULL) {
         command_call_back(link, command, REDIS_REPLIED, reply);
         return;
@@ -465,8 +470,8 @@ struct redis_link *redis_link_new(const struct redis_link_settings *settings)
     return link;
 }
 
-void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument,
-                        int argc, const char *const *argv, const size_t *argv_sizes)
+static void command_start(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument,
+                          size_t n, const struct redis_words *commands)
 {
     struct redis_command *command = redis_command_new(callback, argument, kind);
     link->count++;
@@ -475,7 +480,7 @@ void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_cal
         return;
     }
     const struct config_redis *config = link->settings.config;
-    redis_command_format(command, argc, argv, argv_sizes);
+    redis_command_format_all(command, n, commands);
     command->expires =
         clock_boot() + clock_from_seconds(config->connect_timeout) + clock_from_seconds(config->command_timeout);
     if (link->state == STATE_UP) {
@@ -484,6 +489,18 @@ void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_cal
     }
     STAILQ_INSERT_TAIL(&link->waiting, command, next);
     deadline_set(link, command->expires);
+}
+
+void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument,
+                        int argc, const char *const *argv, const size_t *argv_sizes)
+{
+    command_start(link, kind, callback, argument, 1, &(struct redis_words){argc, argv, argv_sizes});
+}
+
+void redis_link_changes(struct redis_link *link, redis_callback *callback, void *argument, size_t n,
+                        const struct redis_words *commands)
+{
+    command_start(link, REDIS_CHANGE, callback, argument, n, commands);
 }
 
 bool redis_link_circuit_open(const struct redis_link *link)

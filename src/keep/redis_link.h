@@ -69,6 +69,19 @@ struct redis_link *redis_link_new(const struct redis_link_settings *settings) __
 void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument,
                         int argc, const char *const *argv, const size_t *argv_sizes);
 
+/* The words of a command, binary-safe. */
+struct redis_words {
+    int n;
+    const char *const *texts;
+    const size_t *sizes;
+};
+
+/* Sends `n` commands as one REDIS_CHANGE: all of them in this order, or none. The callback comes for each answer, `n`
+ * times with REDIS_REPLIED; or, when the connection is lost or they are not sent, at last once with another outcome, in
+ * place of all answers that have not come. */
+void redis_link_changes(struct redis_link *link, redis_callback *callback, void *argument, size_t n,
+                        const struct redis_words *commands);
+
 /* Whether the circuit is open: Redis is away and commands are refused at once. */
 bool redis_link_circuit_open(const struct redis_link *link);
 

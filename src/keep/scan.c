@@ -4,9 +4,12 @@
  * between. */
 #include "keep/scan.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "keep/user_index.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,18 +17,20 @@ enum {
     SCAN_ROUNDS_MAX = 1 << 24,
     DELETE_BATCH = 500,
     VERIFY_BATCH = 64,
-    PATTERN_SIZE = 2 * CONFIG_PREFIX_MAX + TOKEN_PART_SIZE
+    PATTERN_SIZE = 2 * CONFIG_PREFIX_MAX + 2 + USER_INDEX_HASH_SIZE
 };
 
 struct scan {
     struct scan_settings settings;
     struct scan_result result;
     struct event *turn; /* the next step, in the next turn of the loop */
+    int64_t began;      /* wall clock */
     uint64_t losses;    /* of connections when the SCAN began */
     uint64_t rounds;    /* answers to SCAN so far */
     uint64_t cursor;    /* of keyset_next */
     char pattern[PATTERN_SIZE];
     size_t pattern_size;
+    char sweep[24];       /* the cursor of the index's SCAN */
     unsigned outstanding; /* answers of this batch that are still to come */
     bool failed;          /* the batch is let run out, then the scan ends */
 };
@@ -34,11 +39,8 @@ struct scan {
 struct verification {
     struct scan *scan;
     struct keyset_record *record;
+    size_t answers; /* about its entry in the index that are still to come */
 };
-
-/* Deletes a value only while it is still the one that was read. */
-static const char delete_if_same[] =
-    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end return 0";
 
 static void work_step(struct scan *scan);
 
@@ -55,8 +57,8 @@ static void next_turn(struct scan *scan)
     evtimer_add(scan->turn, &now);
 }
 
-/* SCAN's MATCH is a glob: what is special in the prefix is escaped, and a `?` stands for each character of the key. */
-static void make_pattern(struct scan *scan)
+/* SCAN's MATCH is a glob: what is special in the prefix is escaped, `rest` stands behind it. */
+static void make_pattern(struct scan *scan, const char *rest, size_t rest_size)
 {
     char *end = scan->pattern;
     for (const char *c = store_prefix(scan->settings.store); *c != '\0'; c++) {
@@ -64,8 +66,8 @@ static void make_pattern(struct scan *scan)
             *end++ = '\\';
         *end++ = *c;
     }
-    memset(end, '?', TOKEN_PART_SIZE);
-    scan->pattern_size = (size_t)(end - scan->pattern) + TOKEN_PART_SIZE;
+    memcpy(end, rest, rest_size);
+    scan->pattern_size = (size_t)(end - scan->pattern) + rest_size;
 }
 
 static bool take_keys(struct scan *scan, const redisReply *names)
@@ -87,15 +89,13 @@ static bool take_keys(struct scan *scan, const redisReply *names)
     return true;
 }
 
-static void scan_replied(void *argument, enum redis_outcome outcome, const redisReply *reply);
-
-static void scan_from(struct scan *scan, const char *cursor)
+static void scan_from(struct scan *scan, const char *cursor, redis_callback *callback)
 {
     const char *words[] = {"SCAN", cursor, "MATCH", scan->pattern, "COUNT", "1000"};
     const size_t sizes[] = {4, strlen(cursor), 5, scan->pattern_size, 5, 4};
     /* A change that is still on its way must not add a key behind the SCAN of a DELETEALL. */
     const enum redis_kind kind = scan->settings.work == SCAN_DELETE ? REDIS_READ_TO_CHANGE : REDIS_READ;
-    redis_link_command(store_link(scan->settings.store), kind, scan_replied, scan, 6, words, sizes);
+    redis_link_command(store_link(scan->settings.store), kind, callback, scan, 6, words, sizes);
 }
 
 /* A cursor means nothing to a Redis that was restarted or replaced: keys could be passed over. One that never ends is
@@ -121,9 +121,70 @@ static void scan_replied(void *argument, enum redis_outcome outcome, const redis
         scan->failed = true;
         finish(scan);
     } else if (strcmp(reply->element[0]->str, "0") != 0)
-        scan_from(scan, reply->element[0]->str);
+        scan_from(scan, reply->element[0]->str, scan_replied);
     else
         next_turn(scan);
+}
+
+/* The index by user, when all tokens are gone. What was stored in the last minute before, or meanwhile, keeps its
+ * entry; an entry too many is no harm, so nothing depends on the answers. */
+
+static void sweep_replied(void *argument, enum redis_outcome outcome, const redisReply *reply);
+
+static void sweep_on(struct scan *scan)
+{
+    if (strcmp(scan->sweep, "0") != 0)
+        scan_from(scan, scan->sweep, sweep_replied);
+    else
+        finish(scan);
+}
+
+static void set_swept(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    struct scan *scan = argument;
+    if (outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_INTEGER)
+        store_log_refusal(scan->settings.store, "ZREMRANGEBYSCORE", reply);
+    if (--scan->outstanding == 0)
+        sweep_on(scan);
+}
+
+static void sweep_set(struct scan *scan, const redisReply *name)
+{
+    char until[24];
+    const size_t prefix_size = strlen(store_prefix(scan->settings.store));
+    if (name->type != REDIS_REPLY_STRING || name->len < prefix_size ||
+        memcmp(name->str, store_prefix(scan->settings.store), prefix_size) != 0 ||
+        !user_index_name_valid(name->str + prefix_size, name->len - prefix_size))
+        return;
+    const char *words[] = {"ZREMRANGEBYSCORE", name->str, "-inf", until};
+    const size_t sizes[] = {16, name->len, 4,
+                            (size_t)snprintf(until, sizeof until, "%lld", (long long)scan->began - USER_INDEX_YOUNG)};
+    scan->outstanding++;
+    redis_link_command(store_link(scan->settings.store), REDIS_READ, set_swept, scan, 4, words, sizes);
+}
+
+static void sweep_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    struct scan *scan = argument;
+    if (outcome != REDIS_REPLIED || !scan_unbroken(scan) || !scan_reply_valid(reply)) {
+        log_warning("the index by user could not be swept; entries too many are no harm");
+        finish(scan);
+        return;
+    }
+    memcpy(scan->sweep, reply->element[0]->str, reply->element[0]->len + 1);
+    for (size_t i = 0; i < reply->element[1]->elements; i++)
+        sweep_set(scan, reply->element[1]->element[i]);
+    if (scan->outstanding == 0)
+        sweep_on(scan);
+}
+
+static void sweep_start(struct scan *scan)
+{
+    char rest[2 + USER_INDEX_HASH_SIZE] = "u.";
+    memset(rest + 2, '?', USER_INDEX_HASH_SIZE);
+    make_pattern(scan, rest, sizeof rest);
+    scan->rounds = 0;
+    scan_from(scan, "0", sweep_replied);
 }
 
 static void unlink_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
@@ -155,7 +216,7 @@ static void delete_batch(struct scan *scan)
         n++;
     }
     if (n == 0)
-        finish(scan);
+        sweep_start(scan);
     else
         redis_link_command(store_link(scan->settings.store), REDIS_CHANGE, unlink_replied, scan, n + 1, words, sizes);
 }
@@ -168,27 +229,15 @@ static void verified(struct verification *verification)
         work_step(scan);
 }
 
-static enum store_result fix_result(enum redis_outcome outcome, const redisReply *reply)
-{
-    if (outcome == REDIS_UNCERTAIN)
-        return STORE_UNCERTAIN;
-    if (outcome != REDIS_REPLIED || reply->type != REDIS_REPLY_INTEGER)
-        return STORE_UNAVAILABLE;
-    return reply->integer > 0 ? STORE_DONE : STORE_NOTHING;
-}
-
-static void fix_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
+static void fix_done(void *argument, enum store_result result)
 {
     struct verification *verification = argument;
     struct scan *scan = verification->scan;
-    const enum store_result result = fix_result(outcome, reply);
     scan->settings.changed(scan->settings.argument, verification->record->key, result);
     if (result == STORE_DONE) {
         verification->record->mark |= SCAN_MARK_DELETED;
         scan->result.deleted++;
     } else if (result != STORE_NOTHING) {
-        if (outcome == REDIS_REPLIED)
-            store_log_refusal(scan->settings.store, "EVAL", reply);
         scan->failed = true;
         if (result == STORE_UNCERTAIN)
             scan->result.result = STORE_UNCERTAIN;
@@ -204,14 +253,27 @@ static bool fixable(enum store_flaw flaw)
            flaw != STORE_FLAW_NOT_A_STRING;
 }
 
-static void fix(struct verification *verification, const redisReply *value)
+static void entry_made(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    struct verification *verification = argument;
+    struct scan *scan = verification->scan;
+    if (outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_INTEGER)
+        store_log_refusal(scan->settings.store, "ZADD", reply);
+    scan->failed |= outcome != REDIS_REPLIED || reply->type != REDIS_REPLY_INTEGER;
+    if (outcome != REDIS_REPLIED || --verification->answers == 0)
+        verified(verification);
+}
+
+/* A token that is stored must be in the index by user: one from before there was an index, or before another key of the
+ * keyring became the first, may not be. */
+static void make_entry(struct verification *verification, const struct token_data *data)
 {
     struct store *store = verification->scan->settings.store;
-    size_t name_size;
-    const char *name = store_name(store, verification->record->key, &name_size);
-    const char *words[] = {"EVAL", delete_if_same, "1", name, value->str};
-    const size_t sizes[] = {4, sizeof delete_if_same - 1, 1, name_size, value->len};
-    redis_link_command(store_link(store), REDIS_CHANGE, fix_replied, verification, 5, words, sizes);
+    struct user_index_entry entry;
+    user_index_entry(&entry, store_vault(store), store_prefix(store), data, clock_wall());
+    const struct redis_words commands[] = {entry.add, entry.expire};
+    verification->answers = entry.expire.n > 0 ? 2 : 1;
+    redis_link_changes(store_link(store), entry_made, verification, verification->answers, commands);
 }
 
 static void verify_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
@@ -224,18 +286,20 @@ static void verify_replied(void *argument, enum redis_outcome outcome, const red
     enum store_result result = STORE_UNAVAILABLE;
     if (outcome == REDIS_REPLIED)
         result = store_open(scan->settings.store, verification->record->key, reply, &data, &flaw, &reason);
-    token_data_free(&data);
     scan->failed |= result == STORE_UNAVAILABLE;
     scan->result.checked += result == STORE_DONE || result == STORE_UNREADABLE;
     if (result == STORE_UNREADABLE) {
         scan->result.bad++;
         verification->record->mark = (uint8_t)flaw;
-        if (scan->settings.work == SCAN_VERIFY_FIX && fixable(flaw)) {
-            fix(verification, reply);
-            return;
-        }
     }
-    verified(verification);
+    const bool repairs = scan->settings.work == SCAN_VERIFY_FIX;
+    if (repairs && result == STORE_UNREADABLE && fixable(flaw))
+        store_delete_same(scan->settings.store, verification->record->key, reply, fix_done, verification);
+    else if (repairs && result == STORE_DONE)
+        make_entry(verification, data);
+    else
+        verified(verification);
+    token_data_free(&data);
 }
 
 static void verify_batch(struct scan *scan)
@@ -243,7 +307,7 @@ static void verify_batch(struct scan *scan)
     struct keyset_record *record;
     while (scan->outstanding < VERIFY_BATCH && (record = keyset_next(scan->result.keys, &scan->cursor)) != NULL) {
         struct verification *verification = memory_zeroed(sizeof *verification);
-        *verification = (struct verification){scan, record};
+        *verification = (struct verification){scan, record, 0};
         scan->outstanding++;
         size_t sizes[2] = {3, 0};
         const char *words[2] = {"GET", store_name(scan->settings.store, record->key, &sizes[1])};
@@ -285,6 +349,8 @@ static void unique_step(evutil_socket_t fd, short what, void *argument)
 
 struct scan *scan_start(const struct scan_settings *settings)
 {
+    char any[TOKEN_PART_SIZE];
+    memset(any, '?', sizeof any);
     struct scan *scan = memory_zeroed(sizeof *scan);
     scan->settings = *settings;
     scan->result.result = STORE_DONE;
@@ -292,9 +358,10 @@ struct scan *scan_start(const struct scan_settings *settings)
     scan->turn = evtimer_new(settings->base, unique_step, scan);
     if (scan->result.keys == NULL || scan->turn == NULL)
         memory_exhausted();
-    make_pattern(scan);
+    make_pattern(scan, any, TOKEN_PART_SIZE);
+    scan->began = clock_wall();
     scan->losses = redis_link_losses(store_link(settings->store));
-    scan_from(scan, "0");
+    scan_from(scan, "0", scan_replied);
     return scan;
 }
 

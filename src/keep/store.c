@@ -9,6 +9,7 @@
 #include "keep/codec.h"
 #include "keep/notices.h"
 #include "keep/redis_reader.h"
+#include "keep/user_index.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -32,11 +33,15 @@ struct store {
     struct pool operations;
 };
 
-/* A command on its way. */
+/* A command on its way, or a change with what comes before it. */
 struct operation {
     struct store *store;
     const char *command;
     char key[TOKEN_PART_SIZE];
+    unsigned before; /* answers that come before the change's own */
+    void (*before_replied)(struct operation *operation, const redisReply *reply);
+    bool index_failed;       /* a write: there may be no entry in the index */
+    struct token_data *data; /* a delete: what was there, if it can be read; wiped with the operation */
     store_read_callback *read;
     store_change_callback *change;
     bool (*understand)(const redisReply *reply, enum store_result *result); /* false: not an answer to the command */
@@ -74,6 +79,11 @@ struct redis_link *store_link(const struct store *store)
 const char *store_prefix(const struct store *store)
 {
     return store->prefix;
+}
+
+const struct vault *store_vault(const struct store *store)
+{
+    return store->vault;
 }
 
 const char *store_name(struct store *store, const char key[TOKEN_PART_SIZE], size_t *size)
@@ -247,15 +257,73 @@ static enum store_result change_result(struct operation *operation, const redisR
     return reply->type == REDIS_REPLY_ERROR ? STORE_UNAVAILABLE : STORE_UNCERTAIN;
 }
 
+static void index_failed(struct operation *operation, const char *command, const redisReply *reply)
+{
+    operation->index_failed = true;
+    store_log_refusal(operation->store, command, reply);
+}
+
+/* 0 would say that the set is gone again, and the new entry with it. */
+static void expiry_replied(struct operation *operation, const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_INTEGER || reply->integer != 1)
+        index_failed(operation, "EXPIREAT", reply);
+}
+
+static void entry_replied(struct operation *operation, const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_INTEGER)
+        index_failed(operation, "ZADD", reply);
+    operation->before_replied = expiry_replied; /* where there is one */
+}
+
+/* What is about to be deleted says whose it is. Whatever else comes is deleted all the same. */
+static void doomed_replied(struct operation *operation, const redisReply *reply)
+{
+    struct error error;
+    enum store_flaw flaw;
+    if (reply->type == REDIS_REPLY_STRING &&
+        store_open(operation->store, operation->key, reply, &operation->data, &flaw, &error) != STORE_DONE)
+        operation->data = NULL;
+}
+
+static void forgotten(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    if (outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_INTEGER)
+        store_log_refusal(argument, "EVAL", reply);
+}
+
+/* Takes the entry of a token that is gone out of the index. Nobody waits for it: an entry too many is no harm. */
+static void forget(struct store *store, const struct token_data *data)
+{
+    const int64_t now = clock_wall();
+    const struct user_index_span span = user_index_span_of(data, now);
+    struct user_index_name name;
+    for (size_t key = 0; key < vault_keys(store->vault); key++) {
+        user_index_name(store->vault, key, store->prefix, data->username, span, &name);
+        user_index_forget(store->link, &name, now - USER_INDEX_YOUNG, &data->token.key, 1, forgotten, store);
+    }
+}
+
 static void change_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
 {
     struct operation *operation = argument;
     enum store_result result = STORE_UNAVAILABLE;
+    if (outcome == REDIS_REPLIED && operation->before > 0) {
+        operation->before_replied(operation, reply);
+        operation->before--;
+        return;
+    }
     switch (outcome) {
     case REDIS_REPLIED: result = change_result(operation, reply); break;
     case REDIS_UNAVAILABLE: break;
     case REDIS_UNCERTAIN: result = STORE_UNCERTAIN; break;
     }
+    if (result == STORE_DONE && operation->index_failed)
+        result = STORE_UNCERTAIN;
+    if (result == STORE_DONE && operation->data != NULL)
+        forget(operation->store, operation->data);
+    token_data_free(&operation->data);
     operation->change(operation->argument, result);
     pool_give(&operation->store->operations, operation);
 }
@@ -301,7 +369,14 @@ void store_write(struct store *store, const struct token_data *data, bool replac
     }
     if (!replace)
         words[n] = "NX", sizes[n++] = 2;
-    redis_link_command(store->link, REDIS_CHANGE, change_replied, operation, n, words, sizes);
+
+    struct user_index_entry entry;
+    user_index_entry(&entry, store->vault, store->prefix, data, clock_wall());
+    struct redis_words commands[3] = {entry.add, entry.expire};
+    operation->before = entry.expire.n > 0 ? 2 : 1;
+    operation->before_replied = entry_replied;
+    commands[operation->before] = (struct redis_words){n, words, sizes};
+    redis_link_changes(store->link, change_replied, operation, operation->before + 1, commands);
     if (sealed != small)
         free(sealed);
 }
@@ -312,7 +387,30 @@ void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_ch
     operation->change = callback;
     operation->understand = deleted;
     operation->may_do_nothing = true;
-    size_t sizes[2] = {6, 0};
-    const char *words[2] = {"UNLINK", store_name(store, key, &sizes[1])};
-    redis_link_command(store->link, REDIS_CHANGE, change_replied, operation, 2, words, sizes);
+    operation->before = 1;
+    operation->before_replied = doomed_replied;
+    size_t sizes[2][2] = {{3, 0}, {6, 0}};
+    const char *name = store_name(store, key, &sizes[0][1]);
+    sizes[1][1] = sizes[0][1];
+    const char *words[2][2] = {{"GET", name}, {"UNLINK", name}};
+    const struct redis_words commands[2] = {{2, words[0], sizes[0]}, {2, words[1], sizes[1]}};
+    redis_link_changes(store->link, change_replied, operation, 2, commands);
+}
+
+/* Deletes a value only while it is still the one that was read. */
+static const char delete_same[] =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end return 0";
+
+void store_delete_same(struct store *store, const char key[TOKEN_PART_SIZE], const redisReply *value,
+                       store_change_callback *callback, void *argument)
+{
+    struct operation *operation = operation_new(store, "EVAL", key, argument);
+    operation->change = callback;
+    operation->understand = deleted;
+    operation->may_do_nothing = true;
+    size_t name_size;
+    const char *name = store_name(store, key, &name_size);
+    const char *words[] = {"EVAL", delete_same, "1", name, value->str};
+    const size_t sizes[] = {4, sizeof delete_same - 1, 1, name_size, value->len};
+    redis_link_command(store->link, REDIS_CHANGE, change_replied, operation, 5, words, sizes);
 }

@@ -49,6 +49,7 @@ void store_free(struct store **store);
 struct redis_link *store_link(const struct store *store);
 const char *store_name(struct store *store, const char key[TOKEN_PART_SIZE], size_t *size);
 const char *store_prefix(const struct store *store);
+const struct vault *store_vault(const struct store *store);
 
 /* `data` is set for STORE_DONE alone and is the callback's to free. */
 typedef void store_read_callback(void *argument, enum store_result result, struct token_data *data);
@@ -57,14 +58,18 @@ typedef void store_change_callback(void *argument, enum store_result result);
 /* Reads the data of a key. Logs and reports what is wrong with a value, see notices.h. */
 void store_read(struct store *store, const char key[TOKEN_PART_SIZE], store_read_callback *callback, void *argument);
 
-/* Stores the data under its key, to live until it expires. With `replace` false an existing one is left:
- * STORE_NOTHING. */
+/* Stores the data under its key, to live until it expires, and before that its entry in the index by user. With
+ * `replace` false an existing one is left: STORE_NOTHING. STORE_UNCERTAIN too when it was stored without an entry. */
 void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback,
                  void *argument);
 
-/* Deletes a key. */
+/* Deletes a key, and when that is done its entry in the index, if the value says whose it is. */
 void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_change_callback *callback,
                   void *argument);
+
+/* Deletes a key while its value is `value`, what Redis answered to a GET; STORE_NOTHING when it is another by now. */
+void store_delete_same(struct store *store, const char key[TOKEN_PART_SIZE], const redisReply *value,
+                       store_change_callback *callback, void *argument);
 
 /* Opens what Redis answered to a GET of `key`: STORE_DONE with *data, STORE_NOTHING, STORE_UNREADABLE with *flaw, and
  * the decoder's reason, where there is one, in `error`; or STORE_UNAVAILABLE when the answer is an error. */

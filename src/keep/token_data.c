@@ -71,7 +71,7 @@ static bool is(char c, unsigned wanted)
     return (classes[(unsigned char)c] & wanted) != 0;
 }
 
-static bool username_valid(const char *text)
+bool token_data_username_valid(const char *text)
 {
     bool letter = false;
     size_t size = 0;
@@ -144,7 +144,7 @@ static const char *fields_wrong(const struct token_data *data)
 {
     if (!token_part_valid(data->token.key, TOKEN_PART_SIZE) || !token_part_valid(data->token.secret, TOKEN_PART_SIZE))
         return "token: key and secret must be 22 characters of A-Z a-z 0-9 - _ each";
-    if (data->username == NULL || !username_valid(data->username))
+    if (data->username == NULL || !token_data_username_valid(data->username))
         return "username: must be 1 to 64 lower-case letters, digits and single inner hyphens, with a letter";
     if ((unsigned)data->type >= TYPES)
         return "token_type: must be session, user, notebook, internal, service or oidc";

@@ -96,6 +96,9 @@ struct token_data *token_data_new(size_t room_size, char **room) __attribute__((
 /* Whether the text is a scope: one or more of A-Z a-z 0-9 : . _ -. */
 bool token_data_scope_valid(const char *text, size_t size);
 
+/* Whether the text is a user name: 1 to 64 lower-case letters, digits and single inner hyphens, with a letter. */
+bool token_data_username_valid(const char *text);
+
 /* Wipes (it holds the secret), frees and sets to NULL; a NULL *data is left alone. */
 void token_data_free(struct token_data **data);
 

@@ -29,7 +29,8 @@ _Static_assert(VAULT_OVERHEAD == VAULT_HEADER_SIZE + VAULT_NONCE_SIZE + crypto_a
 struct vault {
     size_t n_keys;
     unsigned char ids[KEYS_MAX][VAULT_KEY_ID_SIZE];
-    unsigned char (*keys)[VAULT_KEY_SIZE]; /* sodium_malloc's, read-only once they are all there */
+    unsigned char (*keys)[VAULT_KEY_SIZE];   /* sodium_malloc's, read-only once they are all there */
+    unsigned char (*blinds)[VAULT_KEY_SIZE]; /* likewise: derived from them, for vault_blind */
 };
 
 /* The header and the Redis key in one piece, as the cipher wants them. */
@@ -49,6 +50,12 @@ static void key_id(const unsigned char key[VAULT_KEY_SIZE], unsigned char id[VAU
     crypto_generichash_final(&state, hash, sizeof hash);
     memcpy(id, hash, VAULT_KEY_ID_SIZE);
     sodium_memzero(&state, sizeof state);
+}
+
+static void blind_key(const unsigned char key[VAULT_KEY_SIZE], unsigned char blind[VAULT_KEY_SIZE])
+{
+    static const char label[] = "tokenkeep-user-index-1";
+    crypto_generichash(blind, VAULT_KEY_SIZE, (const unsigned char *)label, sizeof label - 1, key, VAULT_KEY_SIZE);
 }
 
 /* NULL when the keyring does not hold it. */
@@ -76,6 +83,7 @@ static const char *keyring_add(struct vault *vault, const char *text, size_t siz
     key_id(key, id);
     if (key_find(vault, id) != NULL)
         return "its key id is that of a line above";
+    blind_key(key, vault->blinds[vault->n_keys]);
     vault->n_keys++;
     return NULL;
 }
@@ -121,12 +129,15 @@ struct vault *vault_open_keyring(const char *path, struct error *error)
         return NULL;
     }
     struct vault *vault = calloc(1, sizeof *vault);
-    if (vault != NULL)
+    if (vault != NULL) {
         vault->keys = sodium_allocarray(KEYS_MAX, sizeof *vault->keys);
-    if (vault == NULL || vault->keys == NULL)
+        vault->blinds = sodium_allocarray(KEYS_MAX, sizeof *vault->blinds);
+    }
+    if (vault == NULL || vault->keys == NULL || vault->blinds == NULL)
         error_set(error, "%s: no memory for the keyring", path);
     else if (keyring_load(vault, path, error) == 0) {
         sodium_mprotect_readonly(vault->keys); /* where the system cannot, the keys are merely writable */
+        sodium_mprotect_readonly(vault->blinds);
         return vault;
     }
     vault_free(&vault);
@@ -143,8 +154,15 @@ void vault_free(struct vault **vault)
     if (*vault == NULL)
         return;
     sodium_free((*vault)->keys);
+    sodium_free((*vault)->blinds);
     free(*vault);
     *vault = NULL;
+}
+
+void vault_blind(const struct vault *vault, size_t key, const char *text, size_t size,
+                 unsigned char out[VAULT_BLIND_SIZE])
+{
+    crypto_generichash(out, VAULT_BLIND_SIZE, (const unsigned char *)text, size, vault->blinds[key], VAULT_KEY_SIZE);
 }
 
 /* Values. */

@@ -17,6 +17,7 @@ enum {
     VAULT_OVERHEAD =
         VAULT_HEADER_SIZE + VAULT_NONCE_SIZE + 16, /* bytes that a sealed value is longer than its plaintext */
     VAULT_NAME_MAX = 1024,                         /* bytes of a Redis key */
+    VAULT_BLIND_SIZE = 24,
 };
 
 enum vault_result {
@@ -50,6 +51,11 @@ void vault_seal(const struct vault *vault, const char *name, size_t name_size, c
  * is returned. */
 enum vault_result vault_open(const struct vault *vault, const char *name, size_t name_size, const unsigned char *sealed,
                              size_t size, unsigned char *out, size_t *plain_size) __attribute__((warn_unused_result));
+
+/* Hides a text behind key number `key` of the keyring, counted from 0: keyed BLAKE2b under a key that is derived for
+ * this alone. The same text gives the same bytes; who lacks the key cannot tell which text it was. */
+void vault_blind(const struct vault *vault, size_t key, const char *text, size_t size,
+                 unsigned char out[VAULT_BLIND_SIZE]);
 
 /* Wipes the keys, frees and sets to NULL; a NULL *vault is left alone. */
 void vault_free(struct vault **vault);

@@ -200,6 +200,7 @@ void audit_scan(struct request *request, enum event_kind kind, enum keep_result 
         return;
     struct audit_event event = event_of(request, kind);
     set_result(&event, result);
+    event.username = event_text(request->username);
     event.count = count;
     report_change(request, &event);
 }
@@ -331,6 +332,8 @@ void audit_refused(struct request *request, const struct policy_token *token, co
         set_data(&event, data);
     else if (request->subject != NULL)
         set_subject(&event, request->subject);
+    else
+        event.username = event_text(request->username);
     reports_event(worker->reports, &event);
 }
 

@@ -11,6 +11,7 @@
 #define CHANGE  (COMMAND_BARRIER | COMMAND_CHANGE)
 #define JSON    COMMAND_JSON
 #define RESP    COMMAND_RESP
+#define FORMS   COMMAND_FORMS
 
 #define NO_POLICY POLICY_POINTS
 
@@ -27,9 +28,13 @@ static const struct command commands[] = {
     {"STORE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_store, POLICY_STORE, "store the data of a token"},
     {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_issue, POLICY_ISSUE,
      "make a token for the data, store it and tell it"},
-    {"DELETE", "<key>", 1, 1, ROLE_MANAGE, CHANGE, handle_delete, POLICY_DELETE, "revoke a token"},
+    {"DELETE", "<key>", 1, 1, ROLE_MANAGE, CHANGE | FORMS, handle_delete, POLICY_DELETE, "revoke a token"},
+    {"DELETE USER", "<username>", 1, 1, ROLE_MANAGE, CHANGE, handle_delete_user, POLICY_DELETEALL,
+     "revoke every token of a user"},
     {"DELETEALL", "", 0, 0, ROLE_MANAGE, CHANGE, handle_deleteall, POLICY_DELETEALL, "revoke every token"},
-    {"LIST", "", 0, 0, ROLE_MANAGE, BARRIER, handle_list, POLICY_LIST, "the key of every token"},
+    {"LIST", "", 0, 0, ROLE_MANAGE, BARRIER | FORMS, handle_list, POLICY_LIST, "the key of every token"},
+    {"LIST USER", "<username>", 1, 1, ROLE_MANAGE, BARRIER, handle_list_user, POLICY_LIST,
+     "the key of every token of a user"},
     {"VERIFYALL", "[FIX]", 0, 1, ROLE_MANAGE, BARRIER, handle_verifyall, POLICY_VERIFYALL,
      "open every stored value, tell the bad ones, delete them with FIX"},
     {"STATS", "", 0, 0, ROLE_MANAGE, 0, handle_stats, NO_POLICY, "counters of this server"},
@@ -69,6 +74,21 @@ static const struct command *find(struct word name, bool resp)
     return NULL;
 }
 
+/* The form of the command that its second word asks for, which is taken off the arguments then. */
+static const struct command *find_form(const struct command *command, const struct input *input, size_t *n_names)
+{
+    *n_names = 1;
+    if ((command->flags & FORMS) == 0 || input->n_words < 2)
+        return command;
+    const struct command *form = command + 1;
+    const char *second = form->name + strlen(command->name) + 1;
+    const struct word word = input->words[1];
+    if (strncasecmp(second, word.text, word.size) != 0 || second[word.size] != '\0')
+        return command;
+    *n_names = 2;
+    return form;
+}
+
 /* A word of a RESP request may not hold what would split it in a line. The texts of PING and ECHO may. */
 static bool words_whole(const struct command *command, const struct input *input)
 {
@@ -102,7 +122,9 @@ void command_execute(struct connection *connection, struct input *input)
         answer_err(request, ERR_BADREQ, "words are separated by one space, and hold none");
         return;
     }
-    if (input->n_words - 1 < command->min_words || input->n_words - 1 > command->max_words) {
+    size_t n_names;
+    request->command = command = find_form(command, input, &n_names);
+    if (input->n_words - n_names < command->min_words || input->n_words - n_names > command->max_words) {
         answer_err(request, ERR_BADREQ, "wrong number of arguments: %s %s", command->name, command->arguments);
         return;
     }
@@ -110,5 +132,5 @@ void command_execute(struct connection *connection, struct input *input)
         return;
     request->barrier = (command->flags & BARRIER) != 0;
     connection->barriers += request->barrier;
-    command->handler(request, input->words + 1, input->n_words - 1);
+    command->handler(request, input->words + n_names, input->n_words - n_names);
 }

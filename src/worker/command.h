@@ -16,6 +16,7 @@ enum command_flags {
     COMMAND_CHANGE = 8,  /* refused while the audit log is required and cannot be written */
     COMMAND_JSON = 2,    /* its one argument takes the rest of the line */
     COMMAND_RESP = 4,    /* what Redis clients say on connecting: known in RESP alone, not in HELP */
+    COMMAND_FORMS = 16,  /* the next row is a form of it, whose name has a second word */
 };
 
 /* `words` are the arguments, without the command's word: as many as the row allows. They are gone when the handler

@@ -66,6 +66,7 @@ static bool ask(struct request *request, struct policies *policies, const struct
         .tag = request->tag[0] != '\0' ? request->tag : NULL,
         .scopes = scopes,
         .n_scopes = request->n_scopes,
+        .username = request->username,
         .time = clock_wall(),
     };
     policies_ask(policies, &asked, token, data, answer);

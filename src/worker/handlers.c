@@ -287,16 +287,20 @@ static void answer_deleted(struct request *request)
     answer_count(request, request->stream.first);
 }
 
-static void delete_all_done(void *argument, enum keep_result result, const struct scan_result *scan)
+static void answer_deletion(struct request *request, enum keep_result result, const struct scan_result *scan)
 {
-    struct request *request = argument;
-    audit_scan(request, EVENT_TOKEN_DELETE_ALL, result, scan != NULL ? scan->deleted : 0);
     if (result == KEEP_DONE) {
         request->stream.first = scan->deleted;
         audit_answer(request, answer_deleted);
     } else {
         answer_midway(request, result, scan);
     }
+}
+
+static void delete_all_done(void *argument, enum keep_result result, const struct scan_result *scan)
+{
+    audit_scan(argument, EVENT_TOKEN_DELETE_ALL, result, scan != NULL ? scan->deleted : 0);
+    answer_deletion(argument, result, scan);
 }
 
 void handle_deleteall(struct request *request, const struct word *words, size_t n_words)
@@ -320,6 +324,49 @@ void handle_list(struct request *request, const struct word *words, size_t n_wor
     (void)words, (void)n_words;
     if (gate_permits(request, NULL))
         keep_scan(request_worker(request)->keep, SCAN_LIST, list_done, request);
+}
+
+/* The tokens of a user. */
+
+/* Reads the name that is the request's one argument, and remembers it. Answers when it is none. */
+static bool read_username(struct request *request, struct word word)
+{
+    char *username = request_keep(request, TOKEN_DATA_USERNAME_MAX + 1);
+    if (word.size <= TOKEN_DATA_USERNAME_MAX) {
+        memcpy(username, word.text, word.size);
+        request->username = username;
+        if (token_data_username_valid(username))
+            return true;
+        request->username = NULL;
+    }
+    answer_err(request, ERR_BADREQ, "a user name is 1 to 64 lower-case letters, digits and single inner hyphens");
+    return false;
+}
+
+static void delete_user_done(void *argument, enum keep_result result, const struct scan_result *scan)
+{
+    struct request *request = argument;
+    audit_scan(request, EVENT_TOKEN_DELETE_USER, result, scan != NULL ? scan->deleted : 0);
+    if (result == KEEP_CORRUPT)
+        answer_err(request, ERR_CORRUPT,
+                   "%llu tokens were deleted; %llu are sealed with a key that is not in the keyring, and stay",
+                   (unsigned long long)scan->deleted, (unsigned long long)scan->bad);
+    else
+        answer_deletion(request, result, scan);
+}
+
+void handle_delete_user(struct request *request, const struct word *words, size_t n_words)
+{
+    (void)n_words;
+    if (read_username(request, words[0]) && gate_permits(request, NULL))
+        keep_user(request_worker(request)->keep, USER_DELETE, request->username, delete_user_done, request);
+}
+
+void handle_list_user(struct request *request, const struct word *words, size_t n_words)
+{
+    (void)n_words;
+    if (read_username(request, words[0]) && gate_permits(request, NULL))
+        keep_user(request_worker(request)->keep, USER_LIST, request->username, list_done, request);
 }
 
 static void answer_all_verified(struct request *request)

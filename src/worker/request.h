@@ -28,6 +28,7 @@ struct request {
     const struct word *scopes;   /* CHECK: what is asked for; in the input until `kept` holds a copy */
     size_t n_scopes;
     const struct audit_subject *subject; /* a change: whose token, in `kept`; NULL: nobody wants to know */
+    const char *username;                /* LIST USER, DELETE USER: whose tokens, in `kept` */
     void *kept;                          /* freed with the request */
     size_t kept_size;
     struct {

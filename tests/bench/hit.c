@@ -52,6 +52,13 @@ void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_cal
     exit(EXIT_FAILURE);
 }
 
+void redis_link_changes(struct redis_link *link, redis_callback *callback, void *argument, size_t n,
+                        const struct redis_words *commands)
+{
+    (void)link, (void)callback, (void)argument, (void)n, (void)commands;
+    abort();
+}
+
 struct invalidation *invalidation_new(const struct invalidation_settings *settings)
 {
     *settings->state = (struct invalidation_state){.lease_until = INT64_MAX, .up = true};

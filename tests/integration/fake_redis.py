@@ -77,12 +77,14 @@ class _Connection:
 
 
 class FakeRedis:
-    """Listens on a unix socket in `folder`. Without rules it is a small Redis that keeps strings. `commands` are all
+    """Listens on a unix socket in `folder`. Without rules it is a small Redis that keeps strings, and sorted sets
+    without expiry. `commands` are all
     commands seen, as (connection number, [words]); `connections` those that are open."""
 
     def __init__(self, folder):
         self.path = os.path.join(folder, "fake.sock")
         self.data = {}
+        self.sets = {}
         self.commands = []
         self.connections = {}
         self._rules = {}
@@ -271,6 +273,25 @@ class FakeRedis:
         return integer(len(gone))
 
     _do_del = _do_unlink
+
+    def _do_zadd(self, _connection, arguments):
+        entries = self.sets.setdefault(arguments[0], {})
+        known = len(entries)
+        entries[arguments[-1]] = arguments[-2]
+        return integer(len(entries) - known)
+
+    def _do_expireat(self, _connection, arguments):
+        return integer(arguments[0] in self.sets)
+
+    def _do_zcard(self, _connection, arguments):
+        return integer(len(self.sets.get(arguments[0], {})))
+
+    def _do_zscan(self, _connection, arguments):
+        entries = self.sets.get(arguments[0], {})
+        return array(["0", Raw(array([word for entry in entries.items() for word in entry]))])
+
+    def _do_zremrangebyscore(self, _connection, _arguments):
+        return integer(0)
 
     def _do_scan(self, _connection, _arguments):
         return array(["0", Raw(array(list(self.data)))])

@@ -28,8 +28,10 @@ class Planter:
         return self.plant_plain(key_of(fields["token"]), pack(to_stored(fields)), **how)
 
     def names(self):
-        """Every Redis key, but for those that the daemon itself uses to see whether Redis still answers."""
-        return {name for name in self.client.keys() if b".hb." not in name}
+        """Every Redis key, but for those that the daemon itself uses to see whether Redis still answers, and for its index
+        by user."""
+        index = (self.daemon.prefix + "u.").encode()
+        return {name for name in self.client.keys() if b".hb." not in name and not name.startswith(index)}
 
     def value(self, key):
         return self.client.get(self.name(key))

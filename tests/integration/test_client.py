@@ -411,7 +411,7 @@ def test_help_and_version():
     ran = cli("--help")
     assert ran.status == YES and ran.err == ""
     commands = listed_commands(ran.out)
-    assert commands == ["get", "check", "getkey", "store", "issue", "delete", "delete-all", "list", "verify-all", "stats", "ping", "bench", "keygen",
+    assert commands == ["get", "check", "getkey", "store", "issue", "delete", "delete-all", "delete-user", "list", "list-user", "verify-all", "stats", "ping", "bench", "keygen",
                         "policy try", "policy test"]
     for command in commands:
         ran = cli(*command.split(), "--help")

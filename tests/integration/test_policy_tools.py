@@ -343,7 +343,7 @@ def test_help_and_manual_name_every_option():
     shown = set(re.findall(r"^  --([a-z-]+) ", done.out, re.MULTILINE))
     with open(MANUAL, encoding="utf-8") as file:
         section = re.search(r"^\.Sh TRYING OUT POLICIES$(.*?)^\.Sh ", file.read(), re.MULTILINE | re.DOTALL)[1]
-    assert shown == set(re.findall(r"^\.It Fl -([a-z-]+)", section, re.MULTILINE)) and len(shown) == 10
+    assert shown == set(re.findall(r"^\.It Fl -([a-z-]+)", section, re.MULTILINE)) and len(shown) == 11
     assert "policy test DIR" in cli("policy", "test", "--help").out
 
 

@@ -317,13 +317,7 @@ def test_delete_is_seen_on_every_worker(daemon):
         client.close()
 
 
-# What is not there yet, and what never will be
-
-@pytest.mark.parametrize("line", ["LIST USER alice", "DELETE USER alice", "list user alice", "delete user alice"])
-def test_requests_by_user_are_not_known(daemon, line):
-    assert daemon.ask(line).code == "ERR badreq"
-    assert daemon.ask(line, "verify").code == "ERR denied"
-
+# What is not there
 
 @pytest.mark.parametrize("line", ["FOO", "FOO bar", "PINGS", "PIN", "GETT " + TOKEN, "SET a b", "KEYS *", "FLUSHALL",
                                   "AUTH x", "{}",

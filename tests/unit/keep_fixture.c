@@ -88,11 +88,22 @@ void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_cal
     }
 }
 
+/* A change is known by its last command; those before it are answered as if all was well with the index. */
+void redis_link_changes(struct redis_link *link, redis_callback *callback, void *argument, size_t n,
+                        const struct redis_words *commands)
+{
+    const struct redis_words *last = &commands[n - 1];
+    redis_link_command(link, REDIS_CHANGE, callback, argument, last->n, last->texts, last->sizes);
+    sent[n_sent - 1].before = n - 1;
+}
+
 void reply(size_t i, const redisReply *answer)
 {
     struct sent one = sent[i];
     assert_non_null(one.callback);
     sent[i].callback = NULL;
+    for (size_t k = 0; k < one.before; k++)
+        one.callback(one.argument, REDIS_REPLIED, &(redisReply){.type = REDIS_REPLY_INTEGER, .integer = 1});
     one.callback(one.argument, REDIS_REPLIED, answer);
 }
 

@@ -20,6 +20,7 @@ struct sent {
     void *argument;
     char word[16];
     enum redis_kind kind;
+    size_t before; /* answers to what is sent with it */
 };
 
 extern struct sent sent[64];
