@@ -6,6 +6,8 @@ import socket
 import threading
 import time
 
+from redis_socket import RedisSocket, read_command
+
 
 def bulk(data):
     """A bulk string, or the null bulk string."""
@@ -45,22 +47,12 @@ class _Connection:
     def serve(self):
         try:
             while True:
-                command = self._read_command()
+                command, _ = read_command(self.file)
                 if command is None or not self.fake._answer(self, command):
                     break
         except (OSError, ValueError):
             pass
         self.close()
-
-    def _read_command(self):
-        line = self.file.readline()
-        if not line.startswith(b"*"):
-            return None
-        words = []
-        for _ in range(int(line[1:])):
-            size = int(self.file.readline()[1:])
-            words.append(self.file.read(size + 2)[:-2])
-        return words
 
     def send(self, data):
         """Sends bytes as they are, also unasked ones."""
@@ -76,13 +68,12 @@ class _Connection:
                 pass
 
 
-class FakeRedis:
+class FakeRedis(RedisSocket):
     """Listens on a unix socket in `folder`. Without rules it is a small Redis that keeps strings, and sorted sets
     without expiry. `commands` are all
     commands seen, as (connection number, [words]); `connections` those that are open."""
 
     def __init__(self, folder):
-        self.path = os.path.join(folder, "fake.sock")
         self.data = {}
         self.sets = {}
         self.commands = []
@@ -91,25 +82,11 @@ class FakeRedis:
         self._held = set()
         self._changed = threading.Condition()
         self._numbers = itertools.count(1)
-        self._listener = None
-        self.listen()
-
-    @property
-    def url(self):
-        return "unix:" + self.path
-
-    def listen(self):
-        """Accepts connections again after refuse()."""
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
-        self._listener.listen(64)
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        super().__init__(os.path.join(folder, "fake.sock"))
 
     def refuse(self):
         """Refuses new connections and closes the open ones."""
-        os.unlink(self.path)
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        super().refuse()
         self.disconnect()
 
     def disconnect(self):
@@ -154,16 +131,11 @@ class FakeRedis:
         with self._changed:
             return [words for _, words in self.commands if words[0].upper() == name.upper().encode()]
 
-    def _accept(self, listener):
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except OSError:
-                return
-            connection = _Connection(self, sock, next(self._numbers))
-            with self._changed:
-                self.connections[connection.number] = connection
-            threading.Thread(target=connection.serve, daemon=True).start()
+    def _take(self, sock):
+        connection = _Connection(self, sock, next(self._numbers))
+        with self._changed:
+            self.connections[connection.number] = connection
+        threading.Thread(target=connection.serve, daemon=True).start()
 
     def _forget(self, connection):
         with self._changed:

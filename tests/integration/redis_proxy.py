@@ -7,6 +7,7 @@ import struct
 import threading
 from collections import deque
 
+from redis_socket import RedisSocket, read_command
 from tokens import token
 from waiting import deadline, until
 
@@ -65,7 +66,7 @@ class _Relay:
         """What the worker had sent before it went away still reaches Redis, as it would have from the kernel's buffers."""
         with self.worker.makefile("rb") as file:
             while True:
-                words, raw = _read_command(file)
+                words, raw = read_command(file)
                 if words is None:
                     break
                 if not is_beat(words):
@@ -96,19 +97,6 @@ class _Relay:
                 pass
 
 
-def _read_command(file):
-    line = file.readline()
-    if not line.startswith(b"*"):
-        return None, None
-    words, raw = [], line
-    for _ in range(int(line[1:])):
-        head = file.readline()
-        body = file.read(int(head[1:]) + 2)
-        words.append(body[:-2])
-        raw += head + body
-    return words, raw
-
-
 def _read_reply(file):
     line = file.readline()
     if not line.endswith(b"\n"):
@@ -120,39 +108,21 @@ def _read_reply(file):
     return line
 
 
-class RedisProxy:
+class RedisProxy(RedisSocket):
     """`server` is a RedisServer. Workers connect to `url`. `commands` is all they said but beats, as (pid, [words])."""
 
     def __init__(self, folder, server):
         self.server = server
-        self.path = os.path.join(folder, "proxy.sock")
         self.changed = threading.Condition()
         self.commands = []
         self._holds = []
         self._frozen = False
         self._answers = []
         self._relays = []
-        self._listener = None
-        self.listen()
-
-    @property
-    def url(self):
-        return "unix:" + self.path
+        super().__init__(os.path.join(folder, "proxy.sock"))
 
     def client(self):
         return self.server.client()
-
-    def listen(self):
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
-        self._listener.listen(64)
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def refuse(self):
-        """Refuses new connections and leaves the open ones alone; listen() takes them again."""
-        os.unlink(self.path)
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
 
     def close(self):
         try:
@@ -163,17 +133,10 @@ class RedisProxy:
         for relay in self._relays:
             relay.close()
 
-    def _accept(self, listener):
-        while True:
-            try:
-                sock, _ = listener.accept()
-                relay = _Relay(self, sock)
-            except OSError:
-                if listener.fileno() < 0 or listener is not self._listener:
-                    return
-                continue
-            self._relays.append(relay)
-            relay.start()
+    def _take(self, sock):
+        relay = _Relay(self, sock)
+        self._relays.append(relay)
+        relay.start()
 
     # What a test may do
 

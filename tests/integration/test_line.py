@@ -8,11 +8,10 @@ import time
 import pytest
 
 from client import Client, Closed
-from tokens import data, key_of, to_json, token
+from tokens import TOKEN, data, key_of, to_json, token
 from waiting import SLOWNESS, until
 
 LIMIT = 65536
-TOKEN = "gt-" + "a" * 22 + "." + "b" * 22  # never stored
 
 
 # Lines and words
@@ -98,10 +97,17 @@ def test_tags_need_not_be_unique(daemon):
 # Order
 
 @pytest.fixture
-def slow(start_daemon, start_fake):
-    """A one-worker daemon on a Redis whose answers wait, when held, and that fake."""
-    fake = start_fake()
-    return start_daemon(fake, workers=1, redis_options={"command-timeout": 60}), fake
+def start_slow(start_daemon, start_fake):
+    """start_slow(**keywords of Daemon) -> a one-worker daemon on a Redis whose answers wait, when held, and that fake."""
+    def start(**settings):
+        fake = start_fake()
+        return start_daemon(fake, workers=1, redis_options={"command-timeout": 60}, **settings), fake
+    return start
+
+
+@pytest.fixture
+def slow(start_slow):
+    return start_slow()
 
 
 def test_tagged_answers_overtake(slow):
@@ -443,9 +449,8 @@ def test_256_unanswered_requests_stop_the_reading(slow, tag):
         thread.join(60)
 
 
-def test_busy_above_max_inflight(start_daemon, start_fake):
-    fake = start_fake()
-    daemon = start_daemon(fake, workers=1, max_inflight=16, redis_options={"command-timeout": 60})
+def test_busy_above_max_inflight(start_slow):
+    daemon, fake = start_slow(max_inflight=16)
     with daemon.connect() as client, daemon.connect() as other:
         fake.hold("GET")
         client.send("".join(f"GET {token()}\n" for _ in range(40)))
@@ -457,9 +462,8 @@ def test_busy_above_max_inflight(start_daemon, start_fake):
         assert client.ask("GET " + token()).last == "NO invalid"
 
 
-def test_busy_is_told_at_once_to_tagged_requests(start_daemon, start_fake):
-    fake = start_fake()
-    daemon = start_daemon(fake, workers=1, max_inflight=16, redis_options={"command-timeout": 60})
+def test_busy_is_told_at_once_to_tagged_requests(start_slow):
+    daemon, fake = start_slow(max_inflight=16)
     with daemon.connect() as client:
         fake.hold("GET")
         client.send("".join(f"#t{number} GET {token()}\n" for number in range(20)))
@@ -583,9 +587,8 @@ def test_idle_is_not_before_its_time(start_daemon, redis_server):
             assert client.ask("PING").last == "OK"
 
 
-def test_waiting_for_an_answer_is_not_idle(start_daemon, start_fake):
-    fake = start_fake()
-    daemon = start_daemon(fake, workers=1, idle_timeout=1, request_timeout=1, redis_options={"command-timeout": 60})
+def test_waiting_for_an_answer_is_not_idle(start_slow):
+    daemon, fake = start_slow(idle_timeout=1, request_timeout=1)
     with daemon.connect() as client:
         fake.hold("GET")
         client.send(f"GET {token()}\n")

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from tokens import data, key_of, part, secret_of, to_json, token
+from tokens import TOKEN, data, key_of, part, secret_of, to_json, token
 from waiting import until
 
-TOKEN, KEY = "gt-" + "a" * 22 + "." + "b" * 22, "a" * 22
+KEY = key_of(TOKEN)
 VERIFY = ["PING", "HELP", "GET", "CHECK"]
 MANAGE = ["GETKEY", "STORE", "ISSUE", "DELETE", "DELETEALL", "LIST", "VERIFYALL", "STATS"]
 FIELDS = ["token", "username", "token_type", "scopes", "created", "expires", "service", "name", "email", "uid", "gid",

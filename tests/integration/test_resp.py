@@ -8,10 +8,9 @@ import time
 import pytest
 import redis
 
-from tokens import data, key_of, part, to_json
+from tokens import TOKEN, data, key_of, part, to_json
 
 LIMIT = 65536
-TOKEN = "gt-" + "a" * 22 + "." + "b" * 22  # never stored
 KEY = "z" * 22
 
 

@@ -5,6 +5,7 @@ import secrets
 import string
 
 ALPHABET = string.ascii_letters + string.digits + "-_"
+TOKEN = "gt-" + "a" * 22 + "." + "b" * 22  # never stored
 
 
 def part():
