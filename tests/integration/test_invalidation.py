@@ -328,6 +328,18 @@ def test_a_lease_counts_from_the_sending(start_daemon, start_fake, lag, counts):
             alive(daemon)
 
 
+def test_a_link_that_says_nothing_is_made_anew(start_daemon, start_fake):
+    """One that was cut somewhere on the way, and nobody was told."""
+    fake = start_fake()
+    daemon = start_daemon(fake, workers=1, cache=LONG)
+    alive(daemon)
+    links = len(fake.seen("SUBSCRIBE"))
+    fake.answer("BEAT", b"+OK\r\n")
+    until(lambda: len(fake.seen("SUBSCRIBE")) > links, 4, "a new link")
+    fake.forget("BEAT")
+    alive(daemon)
+
+
 def test_a_cut_network(start_case):
     case = start_case(workers=1, redis_options={"command-timeout": 0.7, "connect-timeout": 0.5})
     client, text = case.clients[0], case.plant()

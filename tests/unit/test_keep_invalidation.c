@@ -244,6 +244,12 @@ static void test_stale_never_what_is_known_to_be_revoked(void **state)
     keep_delete(the.second, KEY, on_change, &heard);
     reply_lost(n_sent - 1, REDIS_UNCERTAIN);
     assert_int_equal(get_in_outage(SECRET), KEEP_UNAVAILABLE);
+    warm(the.first);
+    lose_link();
+    keep_delete(the.second, KEY, on_change, &heard);
+    reply_lost(n_sent - 1, REDIS_UNCERTAIN);
+    assert_int_equal(get_in_outage(SECRET), KEEP_UNAVAILABLE);
+    regain_link();
     /* What was announced, one or all. */
     warm(the.first);
     announce(INVALIDATION_KEY, KEY);
