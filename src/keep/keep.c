@@ -48,10 +48,23 @@ struct change {
     void *argument;
 };
 
+enum {
+    FORESEEN_MAX = 256,
+    FORESEEN_AHEAD = 16,  /* entries fetched before their turn: what the processor's nearest cache holds */
+    FORESEEN_SKIPPED = 8, /* that never came, before one is no longer looked for */
+};
+
 /* A key that is likely to be looked up soon. */
 struct foreseen {
     char key[TOKEN_PART_SIZE];
     uint64_t hash;
+};
+
+/* Keys in the order in which they will come: of the first `met` the turn is over, of the first `fetched` the entries
+ * have been sent for. */
+struct foresight {
+    size_t n, met, fetched;
+    struct foreseen keys[FORESEEN_MAX];
 };
 
 struct keep {
@@ -66,8 +79,7 @@ struct keep {
     struct pool flight_pool, waiter_pool, change_pool;
     size_t waiting; /* requests that wait on Redis */
     struct surveys *surveys;
-    struct foreseen foreseen[KEEP_FORESEEN_MAX];
-    size_t n_foreseen, n_met;                  /* of these the first n_met were looked up, or passed over */
+    struct foresight foresight;
     int64_t ttl, negative_ttl, stale_on_error; /* ns */
 };
 
@@ -168,30 +180,38 @@ void keep_free(struct keep **keep)
 
 /* The look-ups. */
 
-void keep_foresee(struct keep *keep, const char *const *keys, size_t n)
+bool keep_foresee(struct keep *keep, const char key[TOKEN_PART_SIZE])
 {
     const struct shared *shared = keep->settings.shared;
-    struct foreseen *foreseen = keep->foreseen;
-    for (size_t i = 0; i < n; i++) {
-        memcpy(foreseen[i].key, keys[i], TOKEN_PART_SIZE);
-        foreseen[i].hash = hash_key(keep, keys[i]);
-        cache_foresee_slot(keep->known, foreseen[i].hash);
-        __builtin_prefetch(&shared->generations[foreseen[i].hash & (SHARED_GENERATIONS - 1)]);
-    }
-    for (size_t i = 0; i < n; i++)
-        cache_foresee_entry(keep->known, foreseen[i].hash);
-    keep->n_foreseen = n;
-    keep->n_met = 0;
+    struct foresight *foresight = &keep->foresight;
+    if (foresight->met == foresight->n)
+        keep_foresee_nothing(keep);
+    if (foresight->n == FORESEEN_MAX)
+        return false;
+    struct foreseen *next = &foresight->keys[foresight->n++];
+    memcpy(next->key, key, TOKEN_PART_SIZE);
+    next->hash = hash_key(keep, key);
+    cache_foresee_slot(keep->known, next->hash);
+    __builtin_prefetch(&shared->generations[next->hash & (SHARED_GENERATIONS - 1)]);
+    return true;
 }
 
-/* The hash of a key that is looked up. */
+void keep_foresee_nothing(struct keep *keep)
+{
+    keep->foresight.n = keep->foresight.met = keep->foresight.fetched = 0;
+}
+
+/* The hash of a key that is looked up. When it was foreseen, the entries of those behind it are on their way. */
 static uint64_t hash_foreseen(struct keep *keep, const char *key)
 {
-    for (size_t i = keep->n_met; i < keep->n_foreseen; i++) {
-        if (memcmp(keep->foreseen[i].key, key, TOKEN_PART_SIZE) != 0)
+    struct foresight *foresight = &keep->foresight;
+    for (size_t i = foresight->met; i < foresight->n && i < foresight->met + FORESEEN_SKIPPED; i++) {
+        if (memcmp(foresight->keys[i].key, key, TOKEN_PART_SIZE) != 0)
             continue;
-        keep->n_met = i + 1;
-        return keep->foreseen[i].hash;
+        foresight->met = i + 1;
+        while (foresight->fetched < foresight->n && foresight->fetched < foresight->met + FORESEEN_AHEAD)
+            cache_foresee_entry(keep->known, foresight->keys[foresight->fetched++].hash);
+        return foresight->keys[i].hash;
     }
     return hash_key(keep, key);
 }

@@ -60,12 +60,13 @@ struct keep *keep_new(const struct keep_settings *settings) __attribute__((warn_
 /* Frees without calling back, and sets to NULL; a NULL *keep is left alone. */
 void keep_free(struct keep **keep);
 
-enum { KEEP_FORESEEN_MAX = 32 };
+/* Says that a key is likely to be looked up soon, behind those that were foreseen before it: entries are then fetched
+ * from memory side by side. False when no more can be remembered. A guess, that changes no answer: whether an entry may
+ * be used is decided by each look-up in its turn. */
+bool keep_foresee(struct keep *keep, const char key[TOKEN_PART_SIZE]);
 
-/* Says which keys are likely to be looked up next, about in this order, at most KEEP_FORESEEN_MAX of them: their
- * entries are then fetched from memory side by side. A guess, that changes no answer: whether an entry may be used is
- * decided by each look-up in its turn. */
-void keep_foresee(struct keep *keep, const char *const *keys, size_t n);
+/* Forgets what was foreseen and never came. */
+void keep_foresee_nothing(struct keep *keep);
 
 /* `entry` is set for KEEP_DONE, KEEP_MISMATCH and KEEP_EXPIRED, and lives until the callback returns. Only with
  * KEEP_DONE may anything of it reach the client. */

@@ -98,7 +98,7 @@ static void refuse(struct worker *worker, int fd)
     send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
     shutdown(fd, SHUT_WR);
     /* What the client has sent already would turn the close into a reset, and that could eat the answer. */
-    for (unsigned i = 0; i < 4 && recv(fd, worker->scratch, CONNECTION_RECV_SIZE, 0) > 0; i++)
+    for (unsigned i = 0; i < 4 && recv(fd, worker->scratch + worker->received, CONNECTION_RECV_SIZE, 0) > 0; i++)
         continue;
     close(fd);
     worker_count(worker, METRIC_CONNECTIONS_REFUSED);

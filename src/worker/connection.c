@@ -82,6 +82,7 @@ void connection_close(struct connection *connection, enum connection_end end)
     atomic_fetch_sub(&worker->slot->connections_held, 1);
     if (end == CONNECTION_END_IDLE || end == CONNECTION_END_REQUEST_TIMEOUT || end == CONNECTION_END_WRITE_TIMEOUT)
         worker_count(worker, METRIC_CONNECTIONS_TIMED_OUT);
+    connection->fresh = NULL;
     buffer_free(&connection->in);
     buffer_free(&connection->out);
     request_abandon(connection);
@@ -97,6 +98,7 @@ void connection_finish(struct connection *connection, enum connection_end end)
     connection->parked = false;
     connection->partial = 0;
     connection->in_needed = 0;
+    connection->fresh = NULL;
     buffer_free(&connection->in);
     connection_unsettle(connection);
 }
@@ -178,25 +180,21 @@ static size_t execute_one(struct connection *connection, const char *bytes, size
     return 0;
 }
 
-/* Tells the keep which tokens the next requests ask for, as far as can be seen at a glance, so that their entries are
- * fetched from memory together. Returns how far it looked. */
+/* Tells the keep which tokens the next requests ask for, as far as can be seen at a glance. Returns how far it
+ * looked. */
 static size_t foresee(const struct connection *connection, const char *bytes, size_t size)
 {
-    const char *keys[KEEP_FORESEEN_MAX];
-    const char *at = bytes;
-    size_t n = 0;
-    while (n < KEEP_FORESEEN_MAX && (keys[n] = token_glimpse(&at, bytes + size)) != NULL)
-        n++;
-    if (n > 0)
-        keep_foresee(connection->worker->keep, keys, n);
+    const char *at = bytes, *key;
+    bool more = true;
+    while (more && (key = token_glimpse(&at, bytes + size)) != NULL)
+        more = keep_foresee(connection->worker->keep, key);
     return (size_t)(at - bytes);
 }
 
-/* Executes as many requests as may be; returns the bytes that they took. */
-static size_t execute(struct connection *connection, const char *bytes, size_t size)
+/* Executes as many requests as may be; returns the bytes that they took. Of the first `foreseen` the keep was told. */
+static size_t execute(struct connection *connection, const char *bytes, size_t size, size_t foreseen)
 {
-    /* What waited for a change has been foreseen before. */
-    size_t taken = 0, foreseen = connection->parked ? size : 0;
+    size_t taken = 0;
     connection->parked = false;
     if (size < connection->in_needed)
         return 0;
@@ -230,7 +228,8 @@ static void execute_waiting(struct connection *connection)
     size_t size = buffer_size(&connection->in);
     if (size == 0 || !may_execute(connection))
         return;
-    size_t taken = execute(connection, buffer_bytes(&connection->in), size);
+    /* What waited for a change has been foreseen before. */
+    size_t taken = execute(connection, buffer_bytes(&connection->in), size, connection->parked ? size : 0);
     if (connection->state != CONNECTION_OPEN)
         return;
     if (taken > 0)
@@ -240,22 +239,27 @@ static void execute_waiting(struct connection *connection)
 
 /* Takes in what was received: executes it from where it was received to, and keeps what is left over; when there is a
  * beginning of a request already, behind that. */
-static void take_in(struct connection *connection, const char *bytes, size_t size)
+static void take_in(struct connection *connection)
 {
+    const char *bytes = connection->fresh;
+    const size_t size = connection->fresh_size;
     size_t taken = 0;
+    connection->fresh = NULL;
+    connection->active = connection->worker->now.boot;
     if (buffer_size(&connection->in) == 0)
-        taken = execute(connection, bytes, size);
+        taken = execute(connection, bytes, size, connection->fresh_foreseen);
     if (connection->state != CONNECTION_OPEN)
         return;
     buffer_add(&connection->in, bytes + taken, size - taken);
     note_rest(connection, taken > 0);
 }
 
+/* Receives, behind what others have received in this turn of the loop; connection_settle takes it in. */
 static void receive(struct connection *connection)
 {
     struct worker *worker = connection->worker;
-    ssize_t n = recv(connection->fd, worker->scratch, CONNECTION_RECV_SIZE, 0);
-    worker_read_clocks(worker);
+    char *bytes = worker->scratch + worker->received;
+    ssize_t n = recv(connection->fd, bytes, CONNECTION_RECV_SIZE, 0);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return;
     if (n < 0) {
@@ -264,15 +268,17 @@ static void receive(struct connection *connection)
     }
     connection->eof |= n == 0;
     connection->ended |= n == 0;
-    connection->active = worker->now.boot;
-    take_in(connection, worker->scratch, (size_t)n);
+    connection->fresh = bytes;
+    connection->fresh_size = (size_t)n;
+    connection->fresh_foreseen = foresee(connection, bytes, (size_t)n);
+    worker->received += (size_t)n;
 }
 
 /* Throws away what a shut connection still sends. */
 static void discard(struct connection *connection)
 {
     struct worker *worker = connection->worker;
-    ssize_t n = recv(connection->fd, worker->scratch, CONNECTION_RECV_SIZE, 0);
+    ssize_t n = recv(connection->fd, worker->scratch + worker->received, CONNECTION_RECV_SIZE, 0);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
         connection_close(connection, connection->end);
 }
@@ -287,7 +293,10 @@ static void on_readable(evutil_socket_t fd, short what, void *argument)
     else
         receive(connection);
     connection_unsettle(connection);
-    worker_settle(worker);
+    if (worker->received < CONNECTION_RECV_SIZE)
+        worker_settle_soon(worker);
+    else
+        worker_settle(worker);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *argument)
@@ -361,6 +370,8 @@ static void advance(struct connection *connection)
 
 void connection_settle(struct connection *connection)
 {
+    if (connection->fresh != NULL)
+        take_in(connection);
     if (connection->state == CONNECTION_OPEN || connection->state == CONNECTION_FINISHING)
         advance(connection);
     bool answered_all = connection->unanswered == 0 && buffer_size(&connection->out) == 0;
@@ -400,10 +411,17 @@ void connection_check_time(struct connection *connection, int64_t now)
 
 void connection_stop(struct connection *connection)
 {
+    struct worker *worker = connection->worker;
     if (connection->state != CONNECTION_OPEN)
         return;
-    if (connection->reading)
+    if (connection->reading) {
+        const size_t received = worker->received;
         receive(connection);
+        worker_read_clocks(worker);
+        if (connection->fresh != NULL)
+            take_in(connection);
+        worker->received = received;
+    }
     connection->ended = true;
     connection_unsettle(connection);
 }

@@ -15,6 +15,7 @@ enum {
     CONNECTION_UNANSWERED_MAX = 256, /* requests; beyond it nothing is read */
     CONNECTION_OUT_MAX = 64 * 1024,  /* bytes that wait to be sent; beyond it nothing is read or executed */
     CONNECTION_RECV_SIZE = 64 * 1024,
+    CONNECTION_SCRATCH_SIZE = 2 * CONNECTION_RECV_SIZE, /* for as many reads as fit in half of it, and one more */
 };
 
 enum connection_state {
@@ -58,13 +59,16 @@ struct connection {
     struct request_list untagged;     /* unanswered, in the order of their arrival */
     struct request_list held;         /* tagged and done, behind a streaming answer */
     size_t held_size;                 /* bytes that its requests hold: answers before their turn, arguments */
-    struct buffer in;                 /* not yet executed */
-    size_t in_needed;                 /* bytes that must be in it before it can hold a whole request */
-    struct buffer out;                /* not yet sent */
-    int64_t active;                   /* boot-time clock, ns: when the newest request was read or answer sent */
-    int64_t partial;                  /* when the first byte of an unfinished request came; 0: there is none */
-    int64_t blocked;                  /* since when the client takes none of our bytes; 0: it does */
-    int unsent;                       /* while blocked: bytes that the kernel holds for it */
+    const char *fresh;                /* received in this turn of the loop, in the worker's scratch; NULL: nothing */
+    size_t fresh_size;
+    size_t fresh_foreseen; /* of these bytes, how many the keep was told of */
+    struct buffer in;      /* not yet executed */
+    size_t in_needed;      /* bytes that must be in it before it can hold a whole request */
+    struct buffer out;     /* not yet sent */
+    int64_t active;        /* boot-time clock, ns: when the newest request was read or answer sent */
+    int64_t partial;       /* when the first byte of an unfinished request came; 0: there is none */
+    int64_t blocked;       /* since when the client takes none of our bytes; 0: it does */
+    int unsent;            /* while blocked: bytes that the kernel holds for it */
     struct event read_event, write_event;
 };
 

@@ -38,7 +38,10 @@ struct worker {
     struct connection_list connections;
     struct connection_list unsettled; /* to be brought up to date before the loop waits again */
     struct request_list spare;        /* requests to be used again */
-    char *scratch;                    /* where recv() puts bytes, CONNECTION_RECV_SIZE of them */
+    char *scratch;                    /* where recv() puts bytes, CONNECTION_RECV_SIZE of them behind... */
+    size_t received;                  /* ...those that wait to be taken in */
+    struct event *settle;             /* active: worker_settle comes at the end of this turn of the loop */
+    bool settles;                     /* it is active */
     struct input input;               /* the request being read */
 };
 
@@ -51,8 +54,15 @@ static inline void worker_count(struct worker *worker, enum metric metric)
 /* Reads the clocks anew. */
 void worker_read_clocks(struct worker *worker);
 
-/* Brings every unsettled connection up to date: reads on, writes, closes, frees. Ends every event of the loop that may
- * have touched a connection. */
+/* Brings every unsettled connection up to date: takes in what was received, writes, closes, frees. Ends every event of
+ * the loop that may have touched a connection. Reads the clocks when anything may have been received since. */
 void worker_settle(struct worker *worker);
+
+/* The same once the other events of this turn have come, so that what several clients ask for is fetched from memory
+ * side by side. */
+void worker_settle_soon(struct worker *worker);
+
+/* The callback of worker->settle; the argument is the worker. */
+void worker_on_settle(evutil_socket_t fd, short what, void *argument);
 
 #endif

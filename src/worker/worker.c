@@ -79,11 +79,29 @@ void worker_read_clocks(struct worker *worker)
 void worker_settle(struct worker *worker)
 {
     struct connection *connection;
+    if (worker->settles || worker->received > 0)
+        worker_read_clocks(worker);
     while ((connection = TAILQ_FIRST(&worker->unsettled)) != NULL) {
         TAILQ_REMOVE(&worker->unsettled, connection, unsettled_link);
         connection->unsettled = false;
         connection_settle(connection);
     }
+    worker->received = 0;
+    worker->settles = false;
+    keep_foresee_nothing(worker->keep);
+}
+
+void worker_settle_soon(struct worker *worker)
+{
+    if (!worker->settles)
+        event_active(worker->settle, EV_TIMEOUT, 0);
+    worker->settles = true;
+}
+
+void worker_on_settle(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd, (void)what;
+    worker_settle(argument);
 }
 
 static void on_batch_done(void *argument)
@@ -224,9 +242,12 @@ static bool process_start(struct process *process, const struct worker_setup *se
     TAILQ_INIT(&worker->connections);
     TAILQ_INIT(&worker->unsettled);
     TAILQ_INIT(&worker->spare);
-    worker->scratch = malloc(CONNECTION_RECV_SIZE);
+    worker->scratch = malloc(CONNECTION_SCRATCH_SIZE);
     worker->base = event_base_new();
     if (worker->scratch == NULL || worker->base == NULL)
+        return false;
+    worker->settle = evtimer_new(worker->base, worker_on_settle, worker);
+    if (worker->settle == NULL)
         return false;
     worker->audit = audit_new(worker);
     process->report = evtimer_new(worker->base, on_report, process);
@@ -264,7 +285,8 @@ static bool process_start(struct process *process, const struct worker_setup *se
 static void process_free(struct process *process)
 {
     struct worker *worker = &process->worker;
-    struct event *events[] = {process->stop, process->drain, process->tick, process->sweep, process->report};
+    struct event *events[] = {process->stop,  process->drain,  process->tick,
+                              process->sweep, process->report, worker->settle};
     acceptor_free(&process->acceptor);
     if (worker->audit != NULL)
         audit_stop(worker->audit);
@@ -282,7 +304,7 @@ static void process_free(struct process *process)
     if (worker->base != NULL)
         event_base_free(worker->base);
     if (worker->scratch != NULL)
-        sodium_memzero(worker->scratch, CONNECTION_RECV_SIZE);
+        sodium_memzero(worker->scratch, CONNECTION_SCRATCH_SIZE);
     free(worker->scratch);
 }
 

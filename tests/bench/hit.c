@@ -5,7 +5,8 @@
  *
  *     tests/bench/hit TOKENS DEPTH REQUESTS [resp]
  *
- * looks up REQUESTS of TOKENS cached tokens in a fixed order, DEPTH of them a read, and says what one took. */
+ * looks up REQUESTS of TOKENS cached tokens in a fixed order, on eight connections with DEPTH of them a read, and says
+ * what one took. */
 #include "base/log.h"
 #include "base/memory.h"
 #include "keep/invalidation.h"
@@ -22,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DEPTH_MAX = 128, REQUEST_SIZE = 128, ANSWER_MAX = 1024, WARM_TURNS = 64 };
+enum { CLIENTS = 8, DEPTH_MAX = 128, REQUEST_SIZE = 128, ANSWER_MAX = 1024, WARM_TURNS = 64 };
 
 /* Redis, which nobody asks here. */
 
@@ -95,11 +96,11 @@ static struct {
     struct config config;
     struct shared *shared;
     struct worker worker;
-    int client;
+    int clients[CLIENTS];
     unsigned tokens, depth;
     bool resp;
     uint64_t random;
-    char asked[DEPTH_MAX][TOKEN_SIZE + 1];
+    char asked[CLIENTS][DEPTH_MAX][TOKEN_SIZE + 1];
     char requests[DEPTH_MAX * REQUEST_SIZE];
     char answers[DEPTH_MAX * ANSWER_MAX];
 } the;
@@ -165,7 +166,6 @@ static void make_worker(void)
     static struct worker_setup setup;
     static const struct event_peer peer = {.kind = PEER_UNIX};
     struct worker *worker = &the.worker;
-    int pair[2];
     the.config = (struct config){.redis = {.prefix = prefix},
                                  .max_line = 65536,
                                  .max_inflight = 1,
@@ -175,51 +175,57 @@ static void make_worker(void)
                                  .cache_ttl = 3600,
                                  .cache_negative_ttl = 1};
     the.shared = shared_create();
-    if (the.shared == NULL || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-        fail("no shared memory or no socket");
+    if (the.shared == NULL)
+        fail("no shared memory");
     memset(the.shared->hash_seed, 7, sizeof the.shared->hash_seed);
     setup = (struct worker_setup){.config = &the.config, .shared = the.shared, .reports_fd = -1};
     worker->setup = &setup;
     worker->config = &the.config;
     worker->slot = &the.shared->slots[0];
     worker->base = event_base_new();
-    worker->scratch = memory_zeroed(CONNECTION_RECV_SIZE);
+    worker->scratch = memory_zeroed(CONNECTION_SCRATCH_SIZE);
+    worker->settle = evtimer_new(worker->base, worker_on_settle, worker);
     TAILQ_INIT(&worker->connections);
     TAILQ_INIT(&worker->unsettled);
     TAILQ_INIT(&worker->spare);
     worker->audit = audit_new(worker);
     worker->keep =
         keep_new(&(struct keep_settings){.base = worker->base, .config = &the.config, .shared = the.shared, .slot = 0});
-    the.client = pair[0];
-    fcntl(pair[1], F_SETFL, O_NONBLOCK);
     worker_read_clocks(worker);
-    connection_open(worker, &bound, pair[1], &peer);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        int pair[2];
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+            fail("no socket");
+        the.clients[i] = pair[0];
+        fcntl(pair[1], F_SETFL, O_NONBLOCK);
+        connection_open(worker, &bound, pair[1], &peer);
+    }
     worker_settle(worker);
 }
 
 /* Writes as many requests as make a read. */
-static void write_requests(void)
+static void write_requests(unsigned client)
 {
     size_t size = 0;
     for (unsigned i = 0; i < the.depth; i++) {
         struct token token;
         the.random = the.random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
         make_token(&token, (unsigned)(the.random >> 33) % the.tokens);
-        token_format(&token, the.asked[i]);
+        token_format(&token, the.asked[client][i]);
         size += (size_t)snprintf(the.requests + size, REQUEST_SIZE,
-                                 the.resp ? "*2\r\n$3\r\nGET\r\n$48\r\n%s\r\n" : "GET %s\n", the.asked[i]);
+                                 the.resp ? "*2\r\n$3\r\nGET\r\n$48\r\n%s\r\n" : "GET %s\n", the.asked[client][i]);
     }
-    if (write(the.client, the.requests, size) != (ssize_t)size)
+    if (write(the.clients[client], the.requests, size) != (ssize_t)size)
         fail("cannot write");
 }
 
 /* Every request must have its answer, in its turn. */
-static void read_answers(void)
+static void read_answers(unsigned client)
 {
-    const ssize_t size = read(the.client, the.answers, sizeof the.answers);
+    const ssize_t size = read(the.clients[client], the.answers, sizeof the.answers);
     const char *at = the.answers, *end = the.answers + (size > 0 ? size : 0);
     for (unsigned i = 0; i < the.depth; i++) {
-        at = memmem(at, (size_t)(end - at), the.asked[i], TOKEN_SIZE);
+        at = memmem(at, (size_t)(end - at), the.asked[client][i], TOKEN_SIZE);
         if (at == NULL)
             fail("an answer is missing or wrong");
         at += TOKEN_SIZE;
@@ -251,21 +257,25 @@ static double look_up(unsigned turns, void (*serve)(struct event_base *base))
 {
     double spent = 0;
     for (unsigned i = 0; i < turns; i++) {
-        write_requests();
+        for (unsigned client = 0; client < CLIENTS; client++)
+            write_requests(client);
         const double before = cpu_seconds();
         serve(the.worker.base);
         spent += cpu_seconds() - before;
-        read_answers();
+        for (unsigned client = 0; client < CLIENTS; client++)
+            read_answers(client);
     }
     return spent;
 }
 
 static void tear_down(void)
 {
-    close(the.client);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        close(the.clients[i]);
     event_base_loop(the.worker.base, EVLOOP_NONBLOCK);
     keep_free(&the.worker.keep);
     audit_stop(the.worker.audit);
+    event_free(the.worker.settle);
     audit_free(&the.worker.audit);
     request_free_spare(&the.worker);
     buffer_pool_free();
@@ -290,15 +300,16 @@ int main(int argc, char **argv)
     the.depth = (unsigned)strtoul(argv[2], NULL, 10);
     const unsigned requests = (unsigned)strtoul(argv[3], NULL, 10);
     the.resp = argc > 4 && strcmp(argv[4], "resp") == 0;
-    if (the.tokens == 0 || the.depth == 0 || the.depth > DEPTH_MAX || requests < the.depth || sodium_init() < 0)
+    if (the.tokens == 0 || the.depth == 0 || the.depth > DEPTH_MAX || requests < the.depth * CLIENTS ||
+        sodium_init() < 0)
         fail("TOKENS, DEPTH or REQUESTS is out of range");
     log_configure(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
     make_worker();
     fill_cache();
     look_up(WARM_TURNS, warm_turn);
-    const unsigned turns = requests / the.depth;
+    const unsigned turns = requests / the.depth / CLIENTS;
     const double spent = look_up(turns, turn);
-    printf("%u requests, %.0f ns each\n", turns * the.depth, spent * 1e9 / turns / the.depth);
+    printf("%u requests, %.0f ns each\n", turns * the.depth * CLIENTS, spent * 1e9 / turns / the.depth / CLIENTS);
     tear_down();
     return EXIT_SUCCESS;
 }

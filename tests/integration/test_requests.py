@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Every request of the line protocol: what it does, who may say it, and in which order it is checked."""
 import json
+import os
 import re
+import signal
 import time
 
 import pytest
@@ -30,6 +32,33 @@ def store(daemon, **changes):
     fields = data(**changes)
     assert daemon.ask("STORE " + to_json(fields)).last == "OK"
     return fields["token"]
+
+
+# Many at once
+
+def test_what_many_ask_at_once(daemon):
+    """All that 40 clients have sent to a worker that did not look: more than it reads in a turn of its loop, and for more
+    tokens than it foresees. Everybody gets the answers to what they asked, in their order, and nobody a part of another's."""
+    tokens = [store(daemon, username=f"user-{i}") for i in range(50)]
+    clients = [daemon.connect() for _ in range(40)]
+    workers = daemon.workers()
+    try:
+        for client in clients:
+            assert client.ask("PING").last == "OK"
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        for i, client in enumerate(clients):
+            client.send("".join(f"CHECK {tokens[(i + 7 * j) % 50]}\n" for j in range(300)) + f"CHECK {tokens[i]}"[:30 + i])
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+    for i, client in enumerate(clients):
+        assert [answer.last for answer in client.answers(300)] == [f"OK user-{(i + 7 * j) % 50}" for j in range(300)]
+    for i, client in enumerate(clients):
+        client.send(f"CHECK {tokens[i]}"[30 + i:] + "\n")
+    for i, client in enumerate(clients):
+        assert client.answer().last == f"OK user-{i}"
+        client.close()
 
 
 # PING, HELP, QUIT
