@@ -116,7 +116,10 @@ struct process {
     struct worker worker;
     struct acceptor *acceptor;
     struct event *stop, *drain, *tick, *sweep, *report;
-    int64_t ends; /* boot-time clock: when a worker that drains stops all the same */
+    int64_t ends;    /* boot-time clock: when a worker that drains stops all the same */
+    int64_t swept;   /* boot-time clock: when the time limits were last looked at */
+    int64_t patient; /* ns: after that long without a look it is we who were away... */
+    bool excused;    /* ...which excuses one look, not two in a row */
 };
 
 static void stop_accepting(struct process *process, enum worker_phase phase)
@@ -129,6 +132,7 @@ static void stop_accepting(struct process *process, enum worker_phase phase)
 static void stop_connections(struct process *process)
 {
     struct connection *connection, *next;
+    worker_settle(&process->worker);
     stop_accepting(process, WORKER_STOPPING);
     for (connection = TAILQ_FIRST(&process->worker.connections); connection != NULL; connection = next) {
         next = TAILQ_NEXT(connection, link);
@@ -194,15 +198,20 @@ static void flush_last_reports(struct reports *reports)
         nanosleep(&pause, NULL);
 }
 
-/* Looks at every connection's time limits. */
+/* Looks at every connection's time limits. What came in this turn came in time; and who was away itself, stopped or
+ * without a processor, first looks what has come meanwhile. */
 static void on_sweep(evutil_socket_t fd, short what, void *argument)
 {
     struct process *process = argument;
     struct worker *worker = &process->worker;
     struct connection *connection, *next;
     (void)fd, (void)what;
+    worker_settle(worker);
     worker_read_clocks(worker);
-    for (connection = TAILQ_FIRST(&worker->connections); connection != NULL; connection = next) {
+    const bool away = !process->excused && worker->now.boot - process->swept > process->patient;
+    process->swept = worker->now.boot;
+    process->excused = away;
+    for (connection = TAILQ_FIRST(&worker->connections); connection != NULL && !away; connection = next) {
         next = TAILQ_NEXT(connection, link);
         connection_check_time(connection, worker->now.boot);
     }
@@ -262,6 +271,8 @@ static bool process_start(struct process *process, const struct worker_setup *se
             .argument = process,
         });
     worker_read_clocks(worker);
+    process->swept = worker->now.boot;
+    process->patient = 2 * (sweep.tv_sec * CLOCK_SECOND + sweep.tv_usec * 1000);
     worker->keep = keep_new(&(struct keep_settings){
         .base = worker->base,
         .config = setup->config,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The line protocol's framing: lines, tags, order, limits and times, byte by byte."""
 import os
+import signal
 import socket
 import threading
 import time
@@ -627,6 +628,22 @@ def test_request_timeout_starts_anew_with_each_request(start_daemon, redis_serve
             client.send("PI")
             time.sleep(0.5)
             assert client.ask("NG").last == "OK"
+
+
+def test_a_worker_that_was_stopped_blames_no_client(start_daemon, redis_server):
+    """What came in time while it did not look is answered, though all limits have passed by then."""
+    daemon = start_daemon(redis_server, workers=1, request_timeout=1, idle_timeout=1)
+    worker = daemon.workers()[0]
+    with daemon.connect() as slow, daemon.connect() as idle:
+        assert slow.ask("PING").last == idle.ask("PING").last == "OK"
+        slow.send("PI")
+        time.sleep(0.3)
+        os.kill(worker, signal.SIGSTOP)
+        slow.send("NG\n")
+        idle.send("PING\n")
+        time.sleep(2.5)
+        os.kill(worker, signal.SIGCONT)
+        assert slow.answer().last == idle.answer().last == "OK"
 
 
 # Connections
