@@ -60,6 +60,7 @@ struct invalidation {
     int64_t silent_since; /* since when an answered beat has not been heard; 0: none */
     int64_t dead_since;   /* since when there is no lease; 0: there is one */
     bool told;            /* the operator has been told that the link is not alive */
+    bool excused;         /* since then Redis was away, which others tell */
     struct error why;     /* what happened last; empty: nothing */
 };
 
@@ -95,10 +96,10 @@ static void tell_alive(struct invalidation *link, double seconds)
     if (link->told) {
         log_info("redis %s: the cache is used again after %.1f s: the invalidation link is alive", url, seconds);
         problem_report(link, PROBLEM_ENDS, seconds);
-    } else if (link->why.text[0] != '\0') {
+    } else if (link->why.text[0] != '\0' && !link->excused) {
         log_warning("redis %s: invalidation link: %s; alive again after %.1f s", url, link->why.text, seconds);
     }
-    link->told = false;
+    link->told = link->excused = false;
     link->why.text[0] = '\0';
 }
 
@@ -169,6 +170,7 @@ static void link_lost(struct invalidation *link)
 static void connection_close(struct invalidation *link, const char *reason)
 {
     log_debug("redis %s: invalidation link: %s", link->settings.config->url, reason);
+    link->excused = link->excused || redis_link_circuit_open(link->settings.commands);
     error_set(&link->why, "%s", reason);
     redis_dial_stop(link->dial);
     redis_connection_close(&link->connection);

@@ -30,6 +30,10 @@ return {
 """
 
 
+# A module that the compiler, which nothing interrupts, spends seconds on: each jump that finds its place moves all others.
+SLOW_MODULE = ("do " + "goto out " * 32000 + "::out:: end ") * 3
+
+
 def hook_file(folder, name, text):
     """Writes the hook (or a module, `name` then has its folders) and returns its path."""
     path = os.path.join(folder, name)

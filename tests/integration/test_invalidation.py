@@ -636,7 +636,8 @@ def test_a_redis_that_takes_no_beats_is_asked_each_time(start_daemon, start_fake
 def test_an_acl_that_does_not_allow_it(start_daemon, start_redis, missing):
     folder = make_folder()
     path, settings, told = recorder(folder)
-    rules = "~token:* &__redis__:invalidate +get +set +unlink +scan +eval +ping +client +subscribe"
+    rules = "~token:* &__redis__:invalidate +get +set +unlink +scan +eval +ping +client +subscribe "\
+            "+expireat +zadd"
     redis = start_redis(users={"tokenkeep": ("secret", rules)})
     password = os.path.join(folder, "password")
     with open(os.open(password, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:

@@ -13,7 +13,7 @@ import pytest
 
 from client import Closed
 from daemon import process_field, run
-from hooks import hook_file, json_lines, recorder
+from hooks import SLOW_MODULE, hook_file, json_lines, recorder
 from receiver import Receiver
 from tokens import data, key_of, secret_of, to_json, token
 from waiting import SLOWNESS, until
@@ -559,11 +559,7 @@ def test_crashes_are_told(start_daemon, start_redis, folder):
 
 HANGS = """
 return { event = function(event)
-    if event.username ~= "hang" then return end
-    local s = ("x"):rep(1048576)
-    for _ = 1, 4 do s = s .. s end
-    local a, b = s .. "a", s .. "b"
-    while a ~= b do end
+    if event.username == "hang" then require("slow") end
 end }
 """
 
@@ -571,6 +567,7 @@ end }
 def test_a_hook_that_hangs_in_c(start_daemon, start_redis, folder):
     """The master ends the reporter; workers and clients notice nothing, the other hooks go on, and the loss is told."""
     hook, settings, into = recorder(folder)
+    hook_file(folder, "slow.lua", SLOW_MODULE)
     daemon = start_daemon(start_redis(), audit={},
                           hooks={"audit.lua": {}, hook: settings, hook_file(folder, "hangs.lua", HANGS): {}})
     pid = daemon.reporter()
