@@ -55,13 +55,14 @@ struct invalidation {
     unsigned retry; /* milliseconds */
     struct event *beat_timer;
     struct beats beats;
-    unsigned beating;     /* beats under way on the command link */
-    int64_t heard_sent;   /* when the newest beat that was heard had been sent; when the link was made, at first */
-    int64_t silent_since; /* since when an answered beat has not been heard; 0: none */
-    int64_t dead_since;   /* since when there is no lease; 0: there is one */
-    bool told;            /* the operator has been told that the link is not alive */
-    bool excused;         /* since then Redis was away, which others tell */
-    struct error why;     /* what happened last; empty: nothing */
+    unsigned beating;      /* beats under way on the command link */
+    int64_t heard_sent;    /* when the newest beat that was heard had been sent; when the link was made, at first */
+    int64_t silent_since;  /* since when an answered beat has not been heard; 0: none */
+    int64_t dead_since;    /* since when there is no lease; 0: there is one */
+    int64_t patient_until; /* when an operator hears of that */
+    bool excused;          /* Redis was away meanwhile, which others have told */
+    bool told;             /* the operator has been told that the link is not alive */
+    struct error why;      /* what happened last; empty: nothing */
 };
 
 /* What operators hear: one line and one problem when it has not been alive for some time, one each when it is again. A
@@ -114,8 +115,10 @@ static void lease_set(struct invalidation *link, int64_t until)
 static void lease_end(struct invalidation *link)
 {
     lease_set(link, 0);
-    if (link->dead_since == 0)
-        link->dead_since = clock_boot();
+    if (link->dead_since != 0)
+        return;
+    link->dead_since = clock_boot();
+    link->patient_until = link->dead_since + PATIENCE;
 }
 
 /* From the sending of the beat, not from its echo: a link that lags ten seconds would look healthy. */
@@ -170,8 +173,8 @@ static void link_lost(struct invalidation *link)
 static void connection_close(struct invalidation *link, const char *reason)
 {
     log_debug("redis %s: invalidation link: %s", link->settings.config->url, reason);
-    link->excused = link->excused || redis_link_circuit_open(link->settings.commands);
     error_set(&link->why, "%s", reason);
+    link->excused |= redis_link_circuit_open(link->settings.commands);
     redis_dial_stop(link->dial);
     redis_connection_close(&link->connection);
     redis_commands_free(&link->connection.unsent);
@@ -244,6 +247,13 @@ static void on_beat_answered(void *argument, enum redis_outcome outcome, const r
         link->silent_since = clock_boot();
 }
 
+/* Somebody else tells of it; when it is over the link has its time to come back. */
+static void outage_noticed(struct invalidation *link, int64_t now)
+{
+    link->excused |= link->dead_since != 0;
+    link->patient_until = now + PATIENCE;
+}
+
 static void on_beat_timer(evutil_socket_t fd, short events, void *argument)
 {
     struct invalidation *link = argument;
@@ -256,7 +266,9 @@ static void on_beat_timer(evutil_socket_t fd, short events, void *argument)
     /* Half-open, or cut somewhere on the way. */
     if (link->silent_since != 0 && now - link->silent_since > SILENCE_MAX)
         connection_close(link, "Redis does not announce what was changed");
-    if (link->dead_since != 0 && now - link->dead_since > PATIENCE && !redis_link_circuit_open(link->settings.commands))
+    if (redis_link_circuit_open(link->settings.commands))
+        outage_noticed(link, now);
+    else if (link->dead_since != 0 && now > link->patient_until)
         tell_dead(link);
     if (link->beating == 0)
         beat_send(link);
@@ -499,6 +511,7 @@ struct invalidation *invalidation_new(const struct invalidation_settings *settin
     link->slot = &settings->shared->slots[settings->slot];
     link->retry = RETRY_MIN;
     link->dead_since = link->heard_sent = clock_boot();
+    link->patient_until = link->dead_since + PATIENCE;
     beats_init(&link->beats, settings->config->prefix);
     if (!link_set_up(link)) {
         invalidation_free(&link);

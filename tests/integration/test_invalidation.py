@@ -22,6 +22,8 @@ from waiting import SLOWNESS, until
 LONG = {"ttl": 120, "negative-ttl": 120}
 NO, UNAVAIL = "NO invalid", "ERR unavail"
 LEASE = 1.5
+with open(os.path.join(os.path.dirname(__file__), "../../docs/tokenkeepd.8")) as page:
+    MANUAL = page.read()
 STOPS = int(os.environ.get("TOKENKEEP_STOPS", "4"))
 
 
@@ -636,8 +638,7 @@ def test_a_redis_that_takes_no_beats_is_asked_each_time(start_daemon, start_fake
 def test_an_acl_that_does_not_allow_it(start_daemon, start_redis, missing):
     folder = make_folder()
     path, settings, told = recorder(folder)
-    rules = "~token:* &__redis__:invalidate +get +set +unlink +scan +eval +ping +client +subscribe "\
-            "+expireat +zadd"
+    rules = "~token:* &__redis__:invalidate " + " ".join(re.findall(r"\+[a-z]+", MANUAL.split("user tokenkeep on")[1].split(".Ed")[0]))
     redis = start_redis(users={"tokenkeep": ("secret", rules)})
     password = os.path.join(folder, "password")
     with open(os.open(password, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
@@ -651,6 +652,10 @@ def test_an_acl_that_does_not_allow_it(start_daemon, start_redis, missing):
     with daemon.connect() as client:
         fields = data()
         assert client.ask("STORE " + to_json(fields)).last == "OK"
+        assert client.ask("LIST USER alice").last == "OK 1"
+        assert client.ask("VERIFYALL FIX").last.startswith("OK 1 0")
+        other = client.ask("ISSUE " + to_json(data(token=..., username="bob"))).text
+        assert client.ask("DELETE USER bob").last == "OK 1" and client.ask("GET " + other).last == NO
         before = daemon.stats()["cache-hits"]
         assert all(client.ask("GET " + fields["token"]).cls == "OK" for _ in range(3))
         stats = daemon.stats()
