@@ -667,9 +667,8 @@ def test_max_connections(start_daemon, redis_server, folder, workers):
 
     def taken():
         client = Client(path)
-        client.send("PING\n")
         try:
-            if client.answer().last == "OK":
+            if client.ask("PING").last == "OK":
                 return client
         except (Closed, OSError):
             pass
