@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The requests over the tokens of one user. First ZCARD says which sets there are; then each is walked with ZSCAN, a
  * page at a time: the tokens of the page are read, judged and deleted, then their entries go. What is in a set from
- * beginning to end of its walk is met, so one pass meets all that was stored before; further ones meet what a
- * concurrent change has put in the place of what was to be deleted. */
+ * beginning to end of its walk is met, so one pass meets all that was stored before. A deletion goes on until a pass
+ * meets nothing: a value may have been sealed anew, and so have become another, after it was read. That happens to a
+ * value once in a long while, so what is still met in the last pass was stored meanwhile. */
 #include "keep/user_scan.h"
 
 #include "base/clock.h"
@@ -14,8 +15,8 @@
 #include <string.h>
 
 enum {
-    BATCH = 64,      /* commands under way */
-    PASSES_MAX = 10, /* of a deletion */
+    BATCH = 64,     /* commands under way */
+    PASSES_MAX = 5, /* of a deletion */
 };
 
 /* A token of the page. */
@@ -40,7 +41,7 @@ struct user_scan {
     struct event *turn; /* the next step of making the keys unique */
     uint64_t losses;    /* of connections when it began: a cursor means nothing to another Redis */
     unsigned pass;
-    bool met, changed;         /* in this pass: a token of the user; one that was replaced while it was deleted */
+    bool met;                  /* a token of the user, in this pass */
     size_t asked, outstanding; /* sets or tokens of the page asked for; answers to come */
     struct set *sets;
     size_t n_sets, set; /* how many, and which is walked */
@@ -150,9 +151,7 @@ static void deleted(void *argument, enum store_result result)
     if (result == STORE_DONE) {
         candidate->gone = true;
         scan->result.deleted++;
-    } else if (result == STORE_NOTHING) {
-        scan->changed = true;
-    } else {
+    } else if (result != STORE_NOTHING) {
         scan->failed = true;
         if (result == STORE_UNCERTAIN)
             scan->result.result = STORE_UNCERTAIN;
@@ -260,10 +259,8 @@ static void pass_end(struct user_scan *scan)
         next_turn(scan);
     else if (scan->met && ++scan->pass < PASSES_MAX)
         pass_start(scan);
-    else {
-        scan->failed = scan->changed;
+    else
         finish(scan);
-    }
 }
 
 /* The next page of the set that is walked, or the first of the next. */
@@ -324,7 +321,7 @@ static void pass_start(struct user_scan *scan)
         user_index_name(vault, i / USER_INDEX_SETS, store_prefix(scan->settings.store), scan->username,
                         user_index_span_nth(i % USER_INDEX_SETS, now), &scan->sets[i].name);
     }
-    scan->met = scan->changed = false;
+    scan->met = false;
     scan->result.sealed = 0;
     scan->asked = scan->set = 0;
     strcpy(scan->cursor, "0");

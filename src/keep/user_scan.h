@@ -37,8 +37,8 @@ struct user_scan_settings {
 };
 
 /* Starts one. USER_DELETE deletes every token of the user that was stored before this, unless the result says
- * otherwise; one that is stored again and again meanwhile may be left with its newest value. The callback follows,
- * once, unless user_scan_free comes first; within it the scan must be freed. */
+ * otherwise; what is stored meanwhile may be left. The callback follows, once, unless user_scan_free comes first;
+ * within it the scan must be freed. */
 struct user_scan *user_scan_start(const struct user_scan_settings *settings);
 
 /* Frees, and sets to NULL; a NULL *scan is left alone. Not while commands of it are under way, except when the store's

@@ -467,6 +467,68 @@ static void callbacks_may_ask(void **state)
     assert_int_equal(chain_calls, 500);
 }
 
+/* What came of changes that are sent as one: the number of answers, and the outcome that was last. */
+struct several {
+    struct link_fixture *fixture;
+    unsigned replied, n;
+    enum redis_outcome last;
+    char text[64];
+};
+
+static void on_several(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    struct several *several = argument;
+    several->last = outcome;
+    if (outcome == REDIS_REPLIED) {
+        several->replied++;
+        snprintf(several->text + strlen(several->text), sizeof several->text - strlen(several->text), "%lld%s ",
+                 reply->integer, reply->type == REDIS_REPLY_STATUS ? reply->str : "");
+    }
+    if (outcome != REDIS_REPLIED || several->replied == several->n)
+        several->fixture->answered++;
+}
+
+/* INCR a, then `middle`, then INCR a. */
+static void ask_several(struct several *several, struct link_fixture *fixture, const char *middle)
+{
+    static const char *const incr[] = {"INCR", "a"};
+    static const size_t incr_sizes[] = {4, 1};
+    const size_t middle_size = strlen(middle);
+    const struct redis_words commands[] = {{2, incr, incr_sizes}, {1, &middle, &middle_size}, {2, incr, incr_sizes}};
+    *several = (struct several){.fixture = fixture, .n = 3};
+    fixture->n++;
+    redis_link_changes(fixture->link, on_several, several, 3, commands);
+}
+
+static void sends_several_changes_as_one(void **state)
+{
+    struct world *world = *state;
+    struct link_fixture *fixture = &world->fixture;
+    struct several whole, cut;
+    redis_server_start(&world->server);
+    fixture_link(fixture);
+    ask_several(&whole, fixture, "DBSIZE");
+    unsigned behind = fixture_ask(fixture, REDIS_READ, "GET", "a", NULL);
+    assert_true(fixture_wait(fixture, 3000));
+    assert_int_equal(whole.replied, 3);
+    assert_string_equal(whole.text, "1 1 2 ");
+    assert_string_equal(fixture->answers[behind].text, "2");
+
+    ask_several(&cut, fixture, "QUIT"); /* Redis answers, hangs up, and does not see the rest */
+    assert_true(fixture_wait(fixture, 3000));
+    assert_int_equal(cut.replied, 2);
+    assert_int_equal(cut.last, REDIS_UNCERTAIN);
+    fixture_wait_up(fixture);
+
+    redis_server_signal(&world->server, SIGKILL);
+    fixture_turn(fixture, 900);
+    assert_true(redis_link_circuit_open(fixture->link));
+    ask_several(&cut, fixture, "DBSIZE");
+    assert_true(fixture_wait(fixture, 3000));
+    assert_int_equal(cut.replied, 0);
+    assert_int_equal(cut.last, REDIS_UNAVAILABLE);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -485,6 +547,7 @@ int main(void)
         TEST(leaves_the_new_owner_of_an_old_id_alone),
         TEST(leaves_a_trace_only_of_unanswered_changes),
         TEST(callbacks_may_ask),
+        TEST(sends_several_changes_as_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
