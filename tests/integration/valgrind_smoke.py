@@ -62,6 +62,8 @@ CLIENT = [
     (["getkey", KEY], 0),
     (["issue", NEW], 0),
     (["list"], 0),
+    (["list-user", "alice"], 0),
+    (["delete-user", "nobody"], 0),
     (["stats"], 0),
     (["verify-all"], 0),
     (["delete", KEY], 0),
