@@ -288,6 +288,8 @@ static int json_encode(lua_State *lua)
     lua_settop(lua, 1);
     json_t *json = lua_json_tree(lua, &error);
     if (json == NULL)
+        sandbox_work(lua, 0); /* which says it better when a limit was passed */
+    if (json == NULL)
         return luaL_error(lua, "no JSON: %s", error.text);
     const size_t size = json_dumpb(json, scratch, sizeof scratch, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
     json_decref(json);

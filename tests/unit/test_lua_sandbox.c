@@ -16,7 +16,7 @@
 #define BOMB "while true do end"
 #define FILL "local function fill() local t = {} while true do t = {t} end end "
 
-enum { MEMORY = 64 * 1024 * 1024 };
+enum { MEMORY = 32 * 1024 * 1024 };
 
 static const struct sandbox_limits brief = {.cpu = CLOCK_SECOND / 50}, patient = {.cpu = 60 * CLOCK_SECOND};
 
@@ -360,7 +360,7 @@ static void memory_ends(void **state)
         FILL "pcall(fill) kept = nil",
         "kept = {} local t = {} for i = 1, 30000 do t[i] = i end "
         "pcall(function() while true do kept[#kept + 1] = ('x'):rep(1000) .. #kept end end)",
-        "kept = {} for i = 1, 63 do kept[i] = ('x'):rep(1048500) .. i end pcall(table.unpack, {}, 1, 65536)",
+        "kept = {} for i = 1, 31 do kept[i] = ('x'):rep(1048500) .. i end pcall(table.unpack, {}, 1, 65536)",
     };
     (void)state;
     for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
