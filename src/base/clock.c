@@ -11,6 +11,13 @@ int64_t clock_boot(void)
     return (int64_t)now.tv_sec * CLOCK_SECOND + now.tv_nsec;
 }
 
+int64_t clock_cpu(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (int64_t)now.tv_sec * CLOCK_SECOND + now.tv_nsec;
+}
+
 int64_t clock_wall(void)
 {
     struct timespec now;

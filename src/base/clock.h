@@ -10,6 +10,9 @@
 /* Nanoseconds since the machine started, suspended time included (CLOCK_BOOTTIME). */
 int64_t clock_boot(void);
 
+/* Nanoseconds of CPU time that the calling thread has used; a system call. */
+int64_t clock_cpu(void);
+
 /* Seconds since the epoch: for `created` and `expires` alone. */
 int64_t clock_wall(void);
 

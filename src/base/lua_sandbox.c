@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     /* Instructions from one look at the clock, a system call, to the next: one that goes over a text of a megabyte
@@ -101,13 +100,6 @@ bool sandbox_stopped(lua_State *lua)
 
 static void on_count(lua_State *lua, lua_Debug *where);
 
-static int64_t cpu_time(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (int64_t)now.tv_sec * CLOCK_SECOND + now.tv_nsec;
-}
-
 /* Moves settings.lua_call: to the next odd value, or the next even one. */
 static void calls_move(const struct sandbox *sandbox, bool odd)
 {
@@ -120,7 +112,7 @@ static void calls_move(const struct sandbox *sandbox, bool odd)
 
 static bool time_is_up(struct sandbox *sandbox)
 {
-    const int64_t now = cpu_time();
+    const int64_t now = clock_cpu();
     if (!sandbox->noted) {
         sandbox->noted = true;
         sandbox->began = now;

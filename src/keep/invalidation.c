@@ -14,15 +14,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    RETRY_MIN = 50, /* milliseconds from a failure to the next attempt, before the jitter */
-    RETRY_MAX = 500,
-    RETRY_REFUSED = 5000, /* when Redis refused: somebody must change its configuration first */
+    RETRY_REFUSED = 5000, /* milliseconds, when Redis refused: somebody must change its configuration first */
     BEAT_INTERVAL = 500,
     WORDS_MAX = 8,
 };
@@ -149,11 +146,9 @@ static void timer_set(struct event *timer, int64_t milliseconds)
         memory_exhausted();
 }
 
-/* The next attempt, after a wait that doubles from failure to failure, a quarter more or less. */
 static void retry_schedule(struct invalidation *link)
 {
-    const unsigned wait = link->retry * 3 / 4 + randombytes_uniform(link->retry / 2 + 1);
-    link->retry = link->retry * 2 > RETRY_MAX ? RETRY_MAX : link->retry * 2;
+    const unsigned wait = redis_retry_wait(&link->retry);
     link->state = LINK_WAITING;
     timer_set(link->state_timer, wait);
 }
@@ -366,7 +361,7 @@ static void link_up(struct invalidation *link)
 {
     evtimer_del(link->state_timer);
     link->state = LINK_UP;
-    link->retry = RETRY_MIN;
+    link->retry = REDIS_RETRY_MIN;
     link->settings.state->up = true;
     link->settings.state->epoch++;
     shared_count(link->slot, METRIC_INVALIDATION_LINKS, 1);
@@ -509,7 +504,7 @@ struct invalidation *invalidation_new(const struct invalidation_settings *settin
         return NULL;
     link->settings = *settings;
     link->slot = &settings->shared->slots[settings->slot];
-    link->retry = RETRY_MIN;
+    link->retry = REDIS_RETRY_MIN;
     link->dead_since = link->heard_sent = clock_boot();
     link->patient_until = link->dead_since + PATIENCE;
     beats_init(&link->beats, settings->config->prefix);

@@ -14,7 +14,6 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { SHADOW_LINES_MAX = 10 }; /* that the verdicts of one policy in shadow mode take in the log in a second */
 
@@ -295,13 +294,6 @@ static void ask_all(struct policies *policies, struct asking *asking, struct pol
     }
 }
 
-static int64_t cpu_time(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (int64_t)now.tv_sec * CLOCK_SECOND + now.tv_nsec;
-}
-
 void policies_ask(struct policies *policies, const struct policy_request *request, const struct policy_token *token,
                   const struct token_data *data, struct policy_answer *answer)
 {
@@ -311,14 +303,14 @@ void policies_ask(struct policies *policies, const struct policy_request *reques
     policies->cpu = 0;
     if (!policies_concern(policies, request->point))
         return;
-    const int64_t began = policies->measured ? cpu_time() : 0;
+    const int64_t began = policies->measured ? clock_cpu() : 0;
     if (data != NULL && token == NULL)
         tell(&asking, data);
     ask_all(policies, &asking, answer);
     json_decref(asking.call.fields);
     told_free(&asking.told);
     if (policies->measured)
-        policies->cpu = cpu_time() - began;
+        policies->cpu = clock_cpu() - began;
 }
 
 bool policies_concern(const struct policies *policies, enum policy_point point)

@@ -9,6 +9,7 @@
 #include <event2/util.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,13 @@ struct redis_dial {
     struct event *connecting;
     const char *failure; /* of the last address tried */
 };
+
+unsigned redis_retry_wait(unsigned *retry)
+{
+    const unsigned wait = *retry * 3 / 4 + randombytes_uniform(*retry / 2 + 1);
+    *retry = *retry * 2 > REDIS_RETRY_MAX ? REDIS_RETRY_MAX : *retry * 2;
+    return wait;
+}
 
 static void address_next(struct redis_dial *dial);
 

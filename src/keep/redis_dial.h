@@ -11,6 +11,12 @@
 
 struct redis_dial;
 
+enum { REDIS_RETRY_MIN = 50, REDIS_RETRY_MAX = 500 }; /* milliseconds from a failure to the next attempt */
+
+/* The milliseconds to wait before the next attempt: *retry, a quarter more or less. Doubles *retry, which begins as
+ * REDIS_RETRY_MIN, up to REDIS_RETRY_MAX. */
+unsigned redis_retry_wait(unsigned *retry);
+
 /* Takes over the connected, non-blocking, close-on-exec socket `fd`; or `fd` is -1 and `failure` says why, for people.
  * The callback may come from within redis_dial_start. */
 typedef void redis_dialed(void *argument, int fd, const char *failure);

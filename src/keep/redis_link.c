@@ -13,14 +13,8 @@
 #include "keep/redis_handshake.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-    RETRY_MIN = 50, /* milliseconds from a failure to the next attempt, before the jitter */
-    RETRY_MAX = 500,
-};
 
 enum state {
     STATE_WAITING,   /* for the next attempt; the state's timer runs */
@@ -150,11 +144,9 @@ static bool is_up(const struct redis_link *link)
     return link->state == STATE_UP || link->state == STATE_FENCING;
 }
 
-/* The next attempt, after a wait that doubles from failure to failure, a quarter more or less. */
 static void retry_schedule(struct redis_link *link)
 {
-    unsigned wait = link->retry * 3 / 4 + randombytes_uniform(link->retry / 2 + 1);
-    link->retry = link->retry * 2 > RETRY_MAX ? RETRY_MAX : link->retry * 2;
+    const unsigned wait = redis_retry_wait(&link->retry);
     state_set(link, STATE_WAITING, wait * (CLOCK_SECOND / 1000));
 }
 
@@ -282,7 +274,7 @@ static void link_up(struct redis_link *link)
     double away = (double)(clock_boot() - link->away_since) / (double)CLOCK_SECOND;
     /* Before the first change is sent on it: should we die, this connection is ended. */
     atomic_store(&link->slot->redis_client, link->handshake.id);
-    link->retry = RETRY_MIN;
+    link->retry = REDIS_RETRY_MIN;
     state_set(link, STATE_UP, 0);
     shared_count(link->slot, METRIC_REDIS_CONNECTED, 1);
     commands_decide(link, &link->uncertain, REDIS_UNCERTAIN);
@@ -456,7 +448,7 @@ struct redis_link *redis_link_new(const struct redis_link_settings *settings)
     if (link == NULL)
         return NULL;
     link->settings = *settings;
-    link->retry = RETRY_MIN;
+    link->retry = REDIS_RETRY_MIN;
     link->deadline_at = INT64_MAX;
     link->away_since = clock_boot();
     link->slot = &settings->shared->slots[settings->slot];

@@ -17,6 +17,7 @@ from daemon import Daemon  # noqa: E402
 from fake_redis import FakeRedis  # noqa: E402
 from hooks import hook_file  # noqa: E402
 from planter import Planter  # noqa: E402
+from redis_proxy import RedisProxy  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 
 TAIL = 20000  # characters of standard error that a failure shows
@@ -60,6 +61,23 @@ def start_redis():
         server.close()
     for path in folders:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def start_proxy(start_redis):
+    """start_proxy(**keywords of RedisServer) -> RedisProxy before a Redis of its own."""
+    proxies, folders = [], []
+
+    def start(**settings):
+        folders.append(make_folder())
+        proxies.append(RedisProxy(folders[-1], start_redis(**settings)))
+        return proxies[-1]
+
+    yield start
+    for proxy in proxies:
+        proxy.close()
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

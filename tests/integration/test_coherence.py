@@ -4,7 +4,6 @@ makes a mistake show; the caches live so long that no time limit hides it."""
 import os
 import random
 import selectors
-import shutil
 import signal
 import time
 from collections import deque
@@ -12,9 +11,7 @@ from collections import deque
 import pytest
 
 from client import Closed
-from conftest import make_folder
 from planter import Planter
-from redis_proxy import RedisProxy
 from tokens import data, key_of, to_json, token
 from waiting import until
 
@@ -72,27 +69,22 @@ class Case:
 
 
 @pytest.fixture
-def start_case(start_daemon, start_redis):
+def start_case(start_daemon, start_proxy):
     """start_case(**keywords of Daemon) -> Case."""
-    proxies, folders, cases = [], [], []
+    cases = []
 
     def start(**settings):
         settings.setdefault("workers", 2)
         settings.setdefault("cache", LONG)
         settings.setdefault("redis_options", {"command-timeout": 20})
-        folders.append(make_folder())
-        proxies.append(RedisProxy(folders[-1], start_redis()))
-        cases.append(Case(start_daemon(proxies[-1], **settings), proxies[-1]))
+        proxy = start_proxy()
+        cases.append(Case(start_daemon(proxy, **settings), proxy))
         return cases[-1]
 
     yield start
     for case in cases:
         for client in case.clients:
             client.close()
-    for proxy in proxies:
-        proxy.close()
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def lines(*requests):

@@ -5,40 +5,20 @@ import json
 import os
 import re
 import resource
-import shutil
 import time
 
 import pytest
 
 from client import Closed
-from conftest import make_folder
 from daemon import run
 from fake_redis import Raw, array, bulk
 from planter import Planter
-from redis_proxy import RedisProxy
 from sealed import keyring_line, new_key, pack, seal
 from tokens import data, key_of, part, secret_of, to_json, to_stored, token
 from waiting import SLOWNESS, until
 
 UNAVAIL = "ERR unavail"
 QUICK = {"connect-timeout": 0.5, "command-timeout": 0.5}
-
-
-@pytest.fixture
-def start_proxy(start_redis):
-    """start_proxy(**keywords of RedisServer) -> RedisProxy before a Redis of its own."""
-    proxies, folders = [], []
-
-    def start(**settings):
-        folders.append(make_folder())
-        proxies.append(RedisProxy(folders[-1], start_redis(**settings)))
-        return proxies[-1]
-
-    yield start
-    for proxy in proxies:
-        proxy.close()
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def store(daemon, text=None, **fields):

@@ -83,22 +83,6 @@ class Case:
 
 
 @pytest.fixture
-def start_proxy(start_redis):
-    proxies, folders = [], []
-
-    def start(**settings):
-        folders.append(make_folder())
-        proxies.append(RedisProxy(folders[-1], start_redis(**settings)))
-        return proxies[-1]
-
-    yield start
-    for proxy in proxies:
-        proxy.close()
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
 def start_case(start_daemon, start_proxy):
     cases = []
 
