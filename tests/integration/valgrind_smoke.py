@@ -16,6 +16,7 @@ from waiting import free_port, until
 
 TOKEN = token()
 KEY = key_of(TOKEN)
+WRONG = token(key=KEY)
 STORED = to_json(data(TOKEN, name="laptop", uid=1000, groups=[{"name": "staff", "id": 100}]))
 NEW = to_json(data(token=...))
 
@@ -28,7 +29,7 @@ CONVERSATION = [
     ("STORE " + STORED, r"OK"),
     ("GET " + TOKEN, r'OK \{"token":"' + re.escape(TOKEN) + r'".*\}'),
     ("GET " + TOKEN, r"OK \{.*\}"),
-    ("GET " + TOKEN[:-1] + "x", r"NO invalid"),
+    ("GET " + WRONG, r"NO invalid"),
     ("GET nonsense", r"NO malformed"),
     ("CHECK " + TOKEN + " read:all", r"OK alice"),
     ("CHECK " + TOKEN + " write:all", r"NO scope write:all"),
