@@ -40,6 +40,7 @@ void bench_connection_add(struct bench_connection *connection, const struct benc
     uint32_t at = connection->first + connection->used++;
     struct bench_slot *slot = &connection->slots[at < connection->n_slots ? at : at - connection->n_slots];
     slot->due = due;
+    slot->end = connection->added += request->size;
     slot->kind = (uint8_t)kind;
     memcpy(slot->token, token, TOKEN_SIZE);
     /* What is not sent belongs to slots in use: once moved to the front, there is room. */
@@ -96,6 +97,8 @@ int bench_connection_keep(struct bench_connection *connection, const char *bytes
 const struct bench_slot *bench_connection_take(struct bench_connection *connection)
 {
     const struct bench_slot *slot = &connection->slots[connection->first];
+    if (connection->used == 0 || slot->end > connection->added - (connection->out_end - connection->out_start))
+        return NULL;
     connection->first = connection->first + 1 < connection->n_slots ? connection->first + 1 : 0;
     connection->used--;
     return slot;

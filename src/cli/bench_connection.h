@@ -15,7 +15,8 @@
 
 /* A request without its answer. */
 struct bench_slot {
-    int64_t due; /* when it was sent, or should have been; on clock_boot() */
+    int64_t due;  /* when it was sent, or should have been; on clock_boot() */
+    uint64_t end; /* where it ends among all bytes of the connection's requests */
     char token[TOKEN_SIZE];
     uint8_t kind; /* enum bench_kind */
 };
@@ -27,7 +28,8 @@ struct bench_connection {
     struct bench_slot *slots;
     char *out; /* requests not sent yet are from out_start to out_end */
     size_t out_size, out_start, out_end;
-    char *rest; /* of an answer that is not whole */
+    uint64_t added; /* bytes of all requests so far */
+    char *rest;     /* of an answer that is not whole */
     size_t rest_size;
 };
 
@@ -59,7 +61,8 @@ long bench_connection_receive(struct bench_connection *connection, char *buffer,
 int bench_connection_keep(struct bench_connection *connection, const char *bytes, size_t size)
     __attribute__((warn_unused_result));
 
-/* Takes the oldest request out of the ring; it stays readable until the next bench_connection_add(). */
+/* Takes the oldest request out of the ring; it stays readable until the next bench_connection_add(). NULL when none is
+ * there that was sent: what comes then is no answer. */
 const struct bench_slot *bench_connection_take(struct bench_connection *connection);
 
 /* Closes, wipes and frees; also what was never opened. */

@@ -89,12 +89,12 @@ static long answers_take(struct bench_load *load, struct bench_connection *conne
         long n = bench_answer_parse(load->protocol, bytes + taken, size - taken, &answer);
         if (n == BENCH_ANSWER_PARTIAL)
             break;
-        if (connection->used == 0) { /* nobody asked; a server that is full says so */
+        const struct bench_slot *slot = bench_connection_take(connection);
+        if (slot == NULL) { /* nobody asked; a server that is full says so */
             tally->errors[n < 0 ? BENCH_ERROR_WRONG
                                 : bench_answer_check(load->protocol, BENCH_KINDS, NULL, 0, &answer)]++;
             return -1;
         }
-        const struct bench_slot *slot = bench_connection_take(connection);
         enum bench_error error = BENCH_ERROR_WRONG;
         if (n > 0)
             error = bench_answer_check(load->protocol, slot->kind, slot->token, load->value_size, &answer);

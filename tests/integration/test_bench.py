@@ -366,6 +366,37 @@ def test_every_connection_lost(serve, lie):
     assert len(server.deleted) == 10
 
 
+class Answerer:
+    """A server that answers so many requests at a time, again and again, and reads none."""
+
+    def __init__(self, folder, answers):
+        self.path = os.path.join(folder, "answerer")
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen(10)
+        threading.Thread(target=self._serve, args=(answers,), daemon=True).start()
+
+    def _serve(self, answers):
+        try:
+            connection, _ = self.listener.accept()
+            with connection:
+                while True:
+                    time.sleep(0.001)  # for the next to be asked: an answer to nothing ends it as well
+                    connection.sendall(answers)
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("pipeline", [1, 100])
+def test_answers_to_what_was_not_sent(serve, folder, pipeline):
+    """There is room for as many requests as may be in flight: an answer to one that is still there makes no more of it."""
+    honest, liar = serve(), Answerer(folder, b"NO invalid\n" * pipeline)
+    done = bench(liar.path, "--store-to", honest.path, "--requests", 5_000_000, "--mix", "unknown", "--connections", 1,
+                 "--pipeline", pipeline)
+    liar.listener.close()
+    assert measured(done, FOUND)["wrong"] >= 1 and "all connections were lost" in done.stderr
+
+
 def test_silence(serve):
     silent = threading.Event()
     server = serve(lambda fake, line: silent.wait(60) and None)
