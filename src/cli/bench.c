@@ -204,11 +204,13 @@ static void loads_merge(struct bench *bench, bool measured)
     }
 }
 
-static void warm_up(struct bench *bench)
+/* Returns 0, or -1 with `failure` when not all of it was done: answers that are still to come would be taken for those
+ * to what is measured. */
+static int warm_up(struct bench *bench, struct failure *failure)
 {
     const struct bench_options *options = &bench->options;
     if (options->warm_up == 0 && options->warm_up_seconds <= 0)
-        return;
+        return 0;
     loads_init(bench);
     for (uint32_t thread = 0; thread < options->threads; thread++) {
         struct bench_load *load = &bench->loads[thread];
@@ -218,7 +220,13 @@ static void warm_up(struct bench *bench)
                            load->duration > 0 ? UINT64_MAX : share, thread, options->threads);
     }
     bench_phase_run(&bench->watch, bench->loads, options->threads, "warming up");
+    for (uint32_t thread = 0; thread < options->threads; thread++) {
+        const struct failure *why = &bench->loads[thread].failure;
+        if (why->code != NULL)
+            return failure_set(failure, why->code, "cannot warm up: %s", why->error.text);
+    }
     loads_merge(bench, false);
+    return 0;
 }
 
 static int64_t own_cpu(void)
@@ -282,8 +290,8 @@ static int bench_measure(struct bench *bench, struct failure *failure)
 {
     if (tokens_change(bench, BENCH_STORE, bench->tokens.hits + bench->tokens.reserve, failure) != 0)
         return -1;
-    if (!bench->watch.interrupted)
-        warm_up(bench);
+    if (!bench->watch.interrupted && warm_up(bench, failure) != 0)
+        return -1;
     if (bench->watch.interrupted)
         return failure_set(failure, "internal", "interrupted before anything was measured");
     bench->stored += bench->tokens.stores;

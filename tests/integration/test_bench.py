@@ -406,6 +406,17 @@ def test_silence(serve):
     assert len(server.deleted) == 10
 
 
+def test_silence_in_the_warm_up(serve):
+    """What is late then would be taken for answers to what is measured."""
+    silent = threading.Event()
+    server = serve(lambda fake, line: silent.wait(60) and None)
+    done = bench(server.path, "--tokens", 10, "--timeout", 0.5, "--connections", 3, timeout=20)
+    silent.set()
+    assert done.returncode == FAILED and done.json["error"]["code"] == "timeout"
+    assert "no answer within 0.5 seconds" in done.json["error"]["message"]
+    assert len(server.deleted) == 10
+
+
 def test_a_second_signal_leaves(serve):
     silent = threading.Event()
     server = serve(lambda fake, line: silent.wait(60) and None)
