@@ -191,16 +191,19 @@ static size_t foresee(const struct connection *connection, const char *bytes, si
     return (size_t)(at - bytes);
 }
 
-/* Executes as many requests as may be; returns the bytes that they took. Of the first `foreseen` the keep was told. */
+/* Executes as many requests as may be; returns the bytes that they took. Of the first `foreseen` the keep was told.
+ * Behind the beginning of a request nothing is looked for until the rest has come: else all of it would be looked
+ * through with every byte that comes. */
 static size_t execute(struct connection *connection, const char *bytes, size_t size, size_t foreseen)
 {
     size_t taken = 0;
+    const bool begun = connection->in_needed > 0;
     connection->parked = false;
     if (size < connection->in_needed)
         return 0;
     connection->in_needed = 0;
     while (taken < size && may_execute(connection)) {
-        if (taken >= foreseen)
+        if (taken >= foreseen && (taken > 0 || !begun))
             foreseen = taken + foresee(connection, bytes + taken, size - taken);
         size_t used = execute_one(connection, bytes + taken, size - taken);
         if (used == 0)

@@ -83,6 +83,12 @@ def memory(pid):
     return int((process_field(pid, "VmRSS") or "0 kB").split()[0]) * 1024
 
 
+def cpu_time(pid):
+    """The CPU time of a process of one thread, in nanoseconds."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0])
+
+
 class Daemon:
     """Keywords: `redis` is a RedisServer, a FakeRedis or a URL; `redis_options`, `cache`, `log` and `listener` (for
     every listener) are further options of those sections, `listeners` whole further listeners by name; `keys` the

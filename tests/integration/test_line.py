@@ -9,6 +9,7 @@ import time
 import pytest
 
 from client import Client, Closed
+from daemon import cpu_time
 from tokens import TOKEN, data, key_of, to_json, token
 from waiting import SLOWNESS, until
 
@@ -239,6 +240,24 @@ def test_one_byte_at_a_time(daemon):
     with daemon.connect() as client:
         client.send_pieces([text[at:at + 1] for at in range(len(text))])
         check_pieces(client, expected)
+
+
+def test_what_has_not_ended_costs_no_more_for_what_it_holds(start_daemon, redis_server):
+    """Nothing is looked for in the beginning of a request again and again: a dot could be that of a token."""
+    daemon = start_daemon(redis_server, workers=1)
+    costs = []
+    for filling in ("x", "."):
+        with daemon.connect() as slow, daemon.connect() as other:
+            slow.send("GETKEY " + 60000 * filling)
+            other.ask("PING")
+            before = cpu_time(daemon.workers()[0])
+            for _ in range(300):
+                slow.send(filling)
+                other.ask("PING")
+            costs.append(cpu_time(daemon.workers()[0]) - before)
+            slow.send("\n")
+            assert slow.answers(1)[0].last == "NO malformed"
+    assert costs[1] < 3 * costs[0], costs
 
 
 # Lengths
