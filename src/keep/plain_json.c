@@ -4,6 +4,8 @@
 
 #include "base/utf8.h"
 
+#include <endian.h>
+#include <stdint.h>
 #include <string.h>
 
 /* What is being read. */
@@ -33,20 +35,44 @@ static bool take(struct source *source, char byte)
     return true;
 }
 
+/* The high bit of each byte of eight, the first one lowest, that is a quote, a backslash, below 0x20 or not ASCII. A
+ * borrow may add others, but only above one that is. */
+static uint64_t eight_special(const char *bytes)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
+    uint64_t eight;
+    memcpy(&eight, bytes, sizeof eight);
+    eight = le64toh(eight);
+    return (eight | (eight - ones * 0x20) | ((eight ^ ones * '"') - ones) | ((eight ^ ones * '\\') - ones)) & high;
+}
+
+/* The first such byte, or `end`. */
+static const char *find_special(const char *at, const char *end)
+{
+    for (; end - at >= 8; at += 8) {
+        const uint64_t special = eight_special(at);
+        if (special != 0)
+            return at + __builtin_ctzll(special) / 8;
+    }
+    while (at < end && (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x80 && *at != '"' && *at != '\\')
+        at++;
+    return at;
+}
+
 /* A string, behind its opening quote. */
 static bool read_string(struct source *source, struct value *value)
 {
-    const char *closing = memchr(source->at, '"', (size_t)(source->end - source->at));
-    if (closing == NULL)
+    const char *at = find_special(source->at, source->end);
+    const bool ascii = at == source->end || (unsigned char)*at < 0x80;
+    while (at < source->end && (unsigned char)*at >= 0x80)
+        at = find_special(at + 1, source->end);
+    if (at == source->end || *at != '"')
         return false;
     value->kind = VALUE_TEXT;
     value->text = source->at;
-    value->size = (size_t)(closing - source->at);
-    source->at = closing + 1;
-    for (size_t i = 0; i < value->size; i++)
-        if ((unsigned char)value->text[i] < 0x20 || value->text[i] == '\\')
-            return false;
-    return utf8_is_string(value->text, value->size);
+    value->size = (size_t)(at - source->at);
+    source->at = at + 1;
+    return ascii || utf8_is_string(value->text, value->size);
 }
 
 static bool read_integer(struct source *source, struct value *value)

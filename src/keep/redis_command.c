@@ -3,12 +3,13 @@
 #include "keep/redis_command.h"
 
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/pool.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_MAX = 24 /* bytes of a count or length with its type byte and line end */ };
+enum { HEADER_MAX = 1 + NUMBER_DIGITS_MAX + 2 }; /* a count or length with its type byte and line end */
 
 static struct pool pool = {.size = sizeof(struct redis_command)};
 
@@ -23,14 +24,8 @@ struct redis_command *redis_command_new(redis_callback *callback, void *argument
 
 static char *put_header(char *at, char type, size_t number)
 {
-    char digits[20];
-    size_t first = sizeof digits;
-    do
-        digits[--first] = (char)('0' + number % 10);
-    while ((number /= 10) > 0);
     *at++ = type;
-    at = mempcpy(at, digits + first, sizeof digits - first);
-    return mempcpy(at, "\r\n", 2);
+    return mempcpy(number_put(at, number), "\r\n", 2);
 }
 
 static size_t size_at_most(const struct redis_words *words)

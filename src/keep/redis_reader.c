@@ -275,6 +275,15 @@ static const char *take_whole_string(const char *data, const char *end, struct r
     return text + length + 2;
 }
 
+static const char *take_whole_integer(const char *data, const char *end, struct redis_taken *taken)
+{
+    const char *after;
+    const long number = whole_number(data + 1, end, &after);
+    taken->direct.type = REDIS_REPLY_INTEGER;
+    taken->direct.integer = number;
+    return number < 0 ? NULL : after;
+}
+
 static const char *take_whole_status(const char *data, const char *end, struct redis_taken *taken)
 {
     const char *text = data + 1, *newline = memchr(text, '\n', (size_t)(end - text));
@@ -299,6 +308,8 @@ static bool take_whole(const char **data, size_t *size, struct redis_taken *take
         rest = take_whole_string(*data, end, taken);
     else if (*size > 0 && **data == '+')
         rest = take_whole_status(*data, end, taken);
+    else if (*size > 0 && **data == ':')
+        rest = take_whole_integer(*data, end, taken);
     if (rest == NULL)
         return false;
     *data = rest;

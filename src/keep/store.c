@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/pool.h"
 #include "keep/codec.h"
 #include "keep/notices.h"
@@ -12,7 +13,6 @@
 #include "keep/user_index.h"
 
 #include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -358,13 +358,13 @@ void store_write(struct store *store, const struct token_data *data, bool replac
     unsigned char small[VALUE_SMALL], *sealed = seal(store, data, small, &sealed_size);
     const char *name = store_name(store, data->token.key, &name_size);
 
-    char expires[24];
+    char expires[NUMBER_DIGITS_MAX];
     const char *words[6] = {"SET", name, (const char *)sealed};
     size_t sizes[6] = {3, name_size, sealed_size};
     int n = 3;
     if (data->expires != 0) {
         words[n] = "EXAT", sizes[n++] = 4;
-        sizes[n] = (size_t)snprintf(expires, sizeof expires, "%lld", (long long)data->expires);
+        sizes[n] = (size_t)(number_put(expires, (uint64_t)data->expires) - expires);
         words[n++] = expires;
     }
     if (!replace)

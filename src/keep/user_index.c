@@ -52,16 +52,21 @@ struct user_index_span user_index_span_nth(size_t i, int64_t now)
 void user_index_name(const struct vault *vault, size_t key, const char *prefix, const char *username,
                      struct user_index_span span, struct user_index_name *name)
 {
-    char plain[VAULT_NAME_MAX], hash[USER_INDEX_HASH_SIZE + 1];
+    char plain[CONFIG_PREFIX_MAX + 2 + TOKEN_DATA_USERNAME_MAX + 2 * (1 + NUMBER_DIGITS_MAX)];
+    char hash[USER_INDEX_HASH_SIZE + 1];
     unsigned char blind[VAULT_BLIND_SIZE];
-    int size = span.shift == 0 ? snprintf(plain, sizeof plain, "%su.%s", prefix, username)
-                               : snprintf(plain, sizeof plain, "%su.%s.%u.%lld", prefix, username, span.shift,
-                                          (long long)span.number);
-    vault_blind(vault, key, plain, (size_t)size, blind);
-    sodium_bin2base64(hash, sizeof hash, blind, sizeof blind, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
     const size_t prefix_size = strnlen(prefix, CONFIG_PREFIX_MAX);
-    char *end = mempcpy(mempcpy(name->text, prefix, prefix_size), "u.", 2);
-    memcpy(end, hash, USER_INDEX_HASH_SIZE);
+    char *at = mempcpy(mempcpy(plain, prefix, prefix_size), "u.", 2);
+    at = mempcpy(at, username, strnlen(username, TOKEN_DATA_USERNAME_MAX));
+    if (span.shift != 0) {
+        *at++ = '.';
+        at = number_put(at, span.shift);
+        *at++ = '.';
+        at = number_put(at, (uint64_t)span.number);
+    }
+    vault_blind(vault, key, plain, (size_t)(at - plain), blind);
+    sodium_bin2base64(hash, sizeof hash, blind, sizeof blind, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    memcpy(mempcpy(name->text, plain, prefix_size + 2), hash, USER_INDEX_HASH_SIZE);
     name->size = prefix_size + 2 + USER_INDEX_HASH_SIZE;
 }
 
@@ -82,15 +87,14 @@ void user_index_entry(struct user_index_entry *entry, const struct vault *vault,
     put_word(entry, &entry->add, "ZADD", 4);
     put_word(entry, &entry->add, entry->name.text, entry->name.size);
     put_word(entry, &entry->add, "GT", 2);
-    put_word(entry, &entry->add, entry->made,
-             (size_t)snprintf(entry->made, sizeof entry->made, "%lld", (long long)now));
+    put_word(entry, &entry->add, entry->made, (size_t)(number_put(entry->made, (uint64_t)now) - entry->made));
     put_word(entry, &entry->add, data->token.key, TOKEN_PART_SIZE);
     if (span.shift == 0)
         return;
     put_word(entry, &entry->expire, "EXPIREAT", 8);
     put_word(entry, &entry->expire, entry->name.text, entry->name.size);
     put_word(entry, &entry->expire, entry->until,
-             (size_t)snprintf(entry->until, sizeof entry->until, "%lld", (long long)(span.number + 1) << span.shift));
+             (size_t)(number_put(entry->until, (uint64_t)(span.number + 1) << span.shift) - entry->until));
 }
 
 void user_index_forget(struct redis_link *link, const struct user_index_name *name, int64_t made_before,

@@ -6,6 +6,7 @@
 #define TK_KEEP_USER_INDEX_H
 
 #include "base/config.h"
+#include "base/number.h"
 #include "keep/redis_link.h"
 #include "keep/token_data.h"
 #include "keep/vault.h"
@@ -50,7 +51,7 @@ void user_index_name(const struct vault *vault, size_t key, const char *prefix, 
 struct user_index_entry {
     struct redis_words add, expire;
     struct user_index_name name;
-    char made[24], until[24];
+    char made[NUMBER_DIGITS_MAX], until[NUMBER_DIGITS_MAX];
     const char *texts[2][5];
     size_t sizes[2][5];
 };

@@ -201,6 +201,21 @@ static void cut_and_altered_everywhere(void **state)
     }
 }
 
+/* Strings are looked through eight bytes at a time. */
+static void each_byte_at_each_place_of_a_string(void **state)
+{
+    (void)state;
+    for (size_t at = 1; at <= 18; at++) {
+        for (int byte = 0; byte < 256; byte++) {
+            char text[21] = "\"aaaaaaaaaaaaaaaaaa\"";
+            text[at] = (char)byte;
+            assert_int_equal(reads(text, 20), byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\');
+            memcpy(text + (at < 18 ? at : 17), "\xc3\xa4", 2);
+            assert_true(reads(text, 20));
+        }
+    }
+}
+
 /* Tokens of JSON in a row at random: most are nothing, and no two parsers may differ on the others. */
 static void anything_means_the_same_to_jansson(void **state)
 {
@@ -224,6 +239,7 @@ int main(void)
         cmocka_unit_test(what_is_plain),
         cmocka_unit_test(as_many_values_as_there_is_room_for),
         cmocka_unit_test(cut_and_altered_everywhere),
+        cmocka_unit_test(each_byte_at_each_place_of_a_string),
         cmocka_unit_test(anything_means_the_same_to_jansson),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
