@@ -9,6 +9,7 @@
 
 #define BARRIER COMMAND_BARRIER
 #define CHANGE  (COMMAND_BARRIER | COMMAND_CHANGE)
+#define WRITE   (CHANGE | COMMAND_WRITE)
 #define JSON    COMMAND_JSON
 #define RESP    COMMAND_RESP
 #define FORMS   COMMAND_FORMS
@@ -25,8 +26,8 @@ static const struct command commands[] = {
     {"HELP", "", 0, 0, ROLE_VERIFY, 0, handle_help, NO_POLICY, "this list"},
     {"QUIT", "", 0, 0, ROLE_VERIFY, 0, handle_quit, NO_POLICY, "OK after all answers, then the connection closes"},
     {"GETKEY", "<key>", 1, 1, ROLE_MANAGE, 0, handle_getkey, POLICY_GETKEY, "the data behind a key"},
-    {"STORE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_store, POLICY_STORE, "store the data of a token"},
-    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, CHANGE | JSON, handle_issue, POLICY_ISSUE,
+    {"STORE", "<json>", 1, 1, ROLE_MANAGE, WRITE | JSON, handle_store, POLICY_STORE, "store the data of a token"},
+    {"ISSUE", "<json>", 1, 1, ROLE_MANAGE, WRITE | JSON, handle_issue, POLICY_ISSUE,
      "make a token for the data, store it and tell it"},
     {"DELETE", "<key>", 1, 1, ROLE_MANAGE, CHANGE | FORMS, handle_delete, POLICY_DELETE, "revoke a token"},
     {"DELETE USER", "<username>", 1, 1, ROLE_MANAGE, CHANGE, handle_delete_user, POLICY_DELETEALL,
@@ -100,6 +101,16 @@ static bool words_whole(const struct command *command, const struct input *input
     return true;
 }
 
+bool command_waits(const struct connection *connection, const struct input *input)
+{
+    if (connection->barriers == 0)
+        return false;
+    if (connection->writes < connection->barriers || input->flaw != NULL)
+        return true;
+    const struct command *command = find(input->words[0], input->resp);
+    return command == NULL || (command->flags & COMMAND_WRITE) == 0;
+}
+
 void command_execute(struct connection *connection, struct input *input)
 {
     struct request *request = request_begin(connection, input);
@@ -131,6 +142,8 @@ void command_execute(struct connection *connection, struct input *input)
     if ((command->flags & COMMAND_CHANGE) != 0 && !audit_permits(request))
         return;
     request->barrier = (command->flags & BARRIER) != 0;
+    request->write = (command->flags & COMMAND_WRITE) != 0;
     connection->barriers += request->barrier;
+    connection->writes += request->write;
     command->handler(request, input->words + n_names, input->n_words - n_names);
 }

@@ -9,6 +9,7 @@
 #include "worker/input.h"
 #include "worker/request.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum command_flags {
@@ -17,6 +18,7 @@ enum command_flags {
     COMMAND_JSON = 2,    /* its one argument takes the rest of the line */
     COMMAND_RESP = 4,    /* what Redis clients say on connecting: known in RESP alone, not in HELP */
     COMMAND_FORMS = 16,  /* the next row is a form of it, whose name has a second word */
+    COMMAND_WRITE = 32, /* a change that looks nothing up and goes to Redis at once: others of the kind need not wait */
 };
 
 /* `words` are the arguments, without the command's word: as many as the row allows. They are gone when the handler
@@ -33,6 +35,10 @@ struct command {
     enum policy_point point; /* what policies call it; POLICY_POINTS: it does not concern them */
     const char *help;
 };
+
+/* Whether an untagged request must wait for what is under way on its connection: for changes and for requests over all
+ * tokens. A STORE or ISSUE need not wait for others: Redis gets them in their order, and they look at nothing. */
+bool command_waits(const struct connection *connection, const struct input *input);
 
 /* Checks a request in the protocol's order (command known, role, number of arguments) and hands it to its handler, or
  * answers what is wrong. */

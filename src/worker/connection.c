@@ -161,7 +161,7 @@ static size_t execute_one(struct connection *connection, const char *bytes, size
     case INPUT_MORE: connection->in_needed = used; return 0;
     case INPUT_NOTHING: return used;
     case INPUT_REQUEST:
-        if (input->tag[0] == '\0' && connection->barriers > 0) {
+        if (input->tag[0] == '\0' && command_waits(connection, input)) {
             connection->parked = true;
             return 0;
         }

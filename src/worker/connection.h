@@ -54,6 +54,7 @@ struct connection {
     bool parked;                      /* an untagged request waits for a barrier before it */
     unsigned unanswered;              /* requests begun and not freed: they hold the connection's memory */
     unsigned barriers;                /* of these, changes and requests over all tokens under way */
+    unsigned writes;                  /* of these, STORE and ISSUE */
     struct request *streaming;        /* its answer is being written piece by piece; others wait */
     struct request *quit;             /* waits for all the others */
     struct request_list untagged;     /* unanswered, in the order of their arrival */

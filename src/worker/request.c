@@ -125,6 +125,7 @@ static void answered(struct request *request)
     struct connection *connection = request->connection;
     request->done = true;
     connection->barriers -= request->barrier;
+    connection->writes -= request->write;
     if (connection->state == CONNECTION_CLOSED) {
         if (request->tag[0] == '\0')
             TAILQ_REMOVE(&connection->untagged, request, order);

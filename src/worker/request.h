@@ -20,7 +20,7 @@ struct request {
     const struct command *command; /* NULL until it is known */
     int64_t began;                 /* boot-time clock, ns: when its bytes were received */
     bool resp;
-    bool barrier;                /* counted in connection->barriers */
+    bool barrier, write;         /* counted in the connection */
     bool done;                   /* answered, waiting for its turn */
     bool streams;                /* the answer comes from `keys`, below */
     char tag[INPUT_TAG_MAX + 1]; /* "": none */

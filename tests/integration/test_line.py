@@ -171,6 +171,38 @@ def test_untagged_waits_behind_a_tagged_change(slow):
         assert found == {"#s": "OK", None: "OK"}
 
 
+def test_stores_do_not_wait_for_one_another(slow):
+    """Redis answers none of them before it has the last one; a look-up behind them sees what that one stored."""
+    daemon, fake = slow
+    held = token()
+    answers = []
+
+    def answer(connection, words):
+        answers.append(fake.default(connection, words))
+        return b"".join(answers) if len(answers) == 6 else None
+
+    fake.answer("ZADD", answer)
+    fake.answer("SET", answer)
+    with daemon.connect() as client:
+        client.send("".join(f"STORE {to_json(data(held, username=name))}\n" for name in ("a", "b", "c")) + f"CHECK {held}\n")
+        assert [answer.last for answer in client.answers(4)] == ["OK", "OK", "OK", "OK c"]
+
+
+def test_a_store_waits_behind_other_changes(slow):
+    """What a DELETE may have to look up first must be what stood there before the STORE."""
+    daemon, fake = slow
+    fields = data()
+    deletions = []
+    fake.answer("UNLINK", lambda connection, _: deletions.append(connection))
+    with daemon.connect() as client:
+        client.send(f"DELETE {key_of(fields['token'])}\nSTORE {to_json(fields)}\nGET {fields['token']}\n")
+        until(lambda: deletions, 5, "the deletion")
+        client.expect_silence(0.3)
+        assert not fake.seen("SET")
+        deletions[0].send(b":0\r\n")
+        assert [answer.code for answer in client.answers(3)] == ["NO invalid", "OK", "OK"]
+
+
 @pytest.mark.parametrize("times", [1, 50])
 def test_pipelined_changes_do_what_they_say(daemon, times):
     with daemon.connect() as client:
