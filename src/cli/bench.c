@@ -78,7 +78,8 @@ static int bench_prepare(struct bench *bench, struct failure *failure)
     double planned = options->rate > 0 ? (double)options->requests / options->rate : 0;
     int64_t expires = clock_wall() + TOKEN_LIFETIME + (int64_t)(options->seconds + options->warm_up_seconds + planned);
     if (bench_tokens_make(&bench->tokens, options, &error) != 0 ||
-        bench_requests_make(&bench->requests, options->protocol, options->value_size, expires, &error) != 0)
+        bench_requests_make(&bench->requests, options->protocol, options->value_size, options->users, expires,
+                            &error) != 0)
         return failure_set(failure, "usage", "%s", error.text);
     if (bench_cpu_read(&bench->result->cpu, options->pids, options->n_pids, &error) != 0)
         return failure_set(failure, "usage", "%s", error.text);

@@ -54,6 +54,7 @@ void bench_options_init(struct bench_options *options)
         .pipeline = 1,
         .threads = 1,
         .tokens = 10000,
+        .users = 1000,
         .value_size = 400,
         .weight = {[BENCH_HIT] = 100},
     };
@@ -214,6 +215,7 @@ int bench_option_take(struct bench_options *options, enum bench_option option, c
     case BENCH_OPTION_REQUESTS: return number_take(option, value, 1, REQUESTS_MAX, &options->requests, error);
     case BENCH_OPTION_SECONDS: return fraction_take(option, value, 0.001, SECONDS_MAX, &options->seconds, error);
     case BENCH_OPTION_TOKENS: return count_take(option, value, 1, BENCH_TOKENS_MAX, &options->tokens, error);
+    case BENCH_OPTION_USERS: return count_take(option, value, 1, 1000000, &options->users, error);
     case BENCH_OPTION_MIX: return mix_take(value, options, error);
     case BENCH_OPTION_KEYS: return keys_take(value, &options->exponent, error);
     case BENCH_OPTION_RATE: return fraction_take(option, value, 0.1, RATE_MAX, &options->rate, error);

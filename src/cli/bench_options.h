@@ -20,6 +20,7 @@
     X(REQUESTS, "requests", "N", "how many requests are measured (100000)")                              \
     X(SECONDS, "seconds", "N", "or for how long")                                                        \
     X(TOKENS, "tokens", "N", "tokens that are stored and asked for (10000)")                             \
+    X(USERS, "users", "N", "users that the tokens belong to (1000)")                                     \
     X(MIX, "mix", "LIST", "shares of hit, miss, unknown and store, as in hit=90,miss=5,unknown=5 (hit)") \
     X(KEYS, "keys", "NAME", "how hits choose their token: uniform, zipf or zipf:EXPONENT (uniform)")     \
     X(RATE, "rate", "N", "requests a second, on a schedule; otherwise each waits for an answer")         \
@@ -70,6 +71,7 @@ struct bench_options {
     uint64_t requests; /* 0: as many as there is time for */
     double seconds;    /* 0: until all requests are answered */
     uint32_t tokens;
+    uint32_t users;
     unsigned weight[BENCH_MIX_KINDS];
     double exponent; /* of zipf; 0: uniform */
     double rate;     /* requests a second; 0: closed loop */

@@ -64,7 +64,10 @@ static void plan_print(const struct bench_options *options, const char *server)
         printf(", %" PRIu32 " idle connections", options->idle);
     if (options->rate > 0)
         printf(", %g requests a second", options->rate);
-    printf("\n%" PRIu32 " tokens (%s), values of %" PRIu32 " bytes, mix", options->tokens, keys, options->value_size);
+    printf("\n%" PRIu32 " tokens (%s)", options->tokens, keys);
+    if (options->protocol == BENCH_LINE || options->protocol == BENCH_RESP)
+        printf(" of %" PRIu32 " user%s", options->users, options->users == 1 ? "" : "s");
+    printf(", values of %" PRIu32 " bytes, mix", options->value_size);
     for (enum bench_kind kind = BENCH_HIT; kind < BENCH_MIX_KINDS; kind++)
         if (options->weight[kind] > 0)
             printf(" %s=%u", bench_kind_name(kind), options->weight[kind]);
@@ -161,13 +164,14 @@ static int json_print(const struct bench_options *options, const struct bench_re
     const struct bench_tally *tally = &result->tally;
     char keys[32];
     keys_write(options, keys, sizeof keys);
-    json_t *json = json_pack(
-        "{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:o, s:I}", "protocol",
-        bench_protocol_name(options->protocol), "server", output_json_text(result->server), "connections",
-        (json_int_t)options->connections, "pipeline", (json_int_t)options->pipeline, "threads",
-        (json_int_t)options->threads, "idle", (json_int_t)options->idle, "tokens", (json_int_t)options->tokens, "keys",
-        keys, "mix", mix_json(options), "value_size", (json_int_t)options->value_size, "rate",
-        options->rate > 0 ? json_real(options->rate) : json_null(), "seed", (json_int_t)options->seed);
+    json_t *json =
+        json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:o, s:I}", "protocol",
+                  bench_protocol_name(options->protocol), "server", output_json_text(result->server), "connections",
+                  (json_int_t)options->connections, "pipeline", (json_int_t)options->pipeline, "threads",
+                  (json_int_t)options->threads, "idle", (json_int_t)options->idle, "tokens",
+                  (json_int_t)options->tokens, "users", (json_int_t)options->users, "keys", keys, "mix",
+                  mix_json(options), "value_size", (json_int_t)options->value_size, "rate",
+                  options->rate > 0 ? json_real(options->rate) : json_null(), "seed", (json_int_t)options->seed);
     json_t *measured = json_pack(
         "{s:I, s:o, s:o, s:b, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "requests", (json_int_t)tally->answered,
         "seconds", json_real(round(result->seconds * 1e6) / 1e6), "requests_per_second", rounded(rate(result)),

@@ -80,6 +80,8 @@ static void places_find(struct bench_request *request)
         request->places[n++] = (size_t)(at - request->text);
         at += request->part_size;
     }
+    const char *user = strstr(request->text, BENCH_USER_ZERO);
+    request->user = user == NULL ? 0 : (size_t)(user - request->text) + strlen(BENCH_USER);
     request->part = request->part_size == TOKEN_SIZE ? 0 : 3;
     request->size = strlen(request->text);
 }
@@ -97,7 +99,7 @@ static char *plain_value(size_t size)
 }
 
 int bench_requests_make(struct bench_requests *requests, enum bench_protocol protocol, size_t value_size,
-                        int64_t expires, struct error *error)
+                        uint32_t users, int64_t expires, struct error *error)
 {
     char lifetime[24];
     int bad = 0;
@@ -112,6 +114,7 @@ int bench_requests_make(struct bench_requests *requests, enum bench_protocol pro
             bad = error_set(error, "out of memory");
         else
             places_find(request);
+        request->users = users;
         if (request->size > requests->size_max)
             requests->size_max = request->size;
     }
@@ -127,10 +130,23 @@ void bench_requests_free(struct bench_requests *requests)
     }
 }
 
+/* Some number, always the same for a token. */
+static uint64_t token_number(const char token[TOKEN_SIZE])
+{
+    uint64_t number;
+    memcpy(&number, token + 3, sizeof number);
+    return number;
+}
+
 void bench_request_write(const struct bench_request *request, const char token[TOKEN_SIZE], char *out)
 {
     memcpy(out, request->text, request->size);
     memcpy(out + request->places[0], token + request->part, request->part_size);
     if (request->places[1] != 0)
         memcpy(out + request->places[1], token + request->part, request->part_size);
+    if (request->user == 0)
+        return;
+    uint64_t user = token_number(token) % request->users;
+    for (size_t i = BENCH_USER_DIGITS; i > 0; user /= 10)
+        out[request->user + --i] = (char)('0' + user % 10);
 }

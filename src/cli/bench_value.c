@@ -23,7 +23,9 @@ static char *json_make(const char *token, size_t n_groups, size_t name_size, int
     FILE *out = open_memstream(&text, &size);
     if (out == NULL)
         return NULL;
-    fprintf(out, "{\"token\":\"%s\",\"username\":\"bench\",\"token_type\":\"user\",\"scopes\":[\"read:all\"],", token);
+    fprintf(out,
+            "{\"token\":\"%s\",\"username\":\"" BENCH_USER_ZERO "\",\"token_type\":\"user\",\"scopes\":[\"read:all\"],",
+            token);
     fprintf(out, "\"created\":%" PRId64 ",\"expires\":%" PRId64 ",\"name\":\"%.*s\"", clock_wall(), expires,
             (int)name_size, "measured by tokenkeep bench....");
     for (size_t i = 0; i < n_groups; i++)

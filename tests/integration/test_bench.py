@@ -52,9 +52,9 @@ def test_cached_gets(daemon, role, protocol):
     after = daemon.stats()
     assert result["requests"] == 3000 and result["errors"] == result["wrong"] == 0 and not result["interrupted"]
     assert set(result["errors_by_kind"].values()) == {0} and result["errors_by_kind"]["ERR busy"] == 0
-    assert {key: result[key] for key in ("protocol", "connections", "pipeline", "threads", "tokens", "keys", "mix",
+    assert {key: result[key] for key in ("protocol", "connections", "pipeline", "threads", "tokens", "users", "keys", "mix",
                                          "value_size", "rate", "seed")} == {
-        "protocol": protocol, "connections": 5, "pipeline": 7, "threads": 2, "tokens": 100, "keys": "uniform",
+        "protocol": protocol, "connections": 5, "pipeline": 7, "threads": 2, "tokens": 100, "users": 1000, "keys": "uniform",
         "mix": {"hit": 100}, "value_size": 400, "rate": None, "seed": 11}
     latency = [result["latency_us"][name] for name in ("p50", "p90", "p99", "p99.9", "max")]
     assert latency == sorted(latency) and latency[0] > 0
@@ -90,6 +90,15 @@ def test_keeps_tokens_of_the_size_wanted(start_redis, start_daemon):
     for key in keys:
         assert 2980 <= client.strlen(key) <= 3000
         assert 3000 < client.ttl(key) <= 3700
+
+
+@pytest.mark.parametrize("protocol", ["line", "resp"])
+def test_tokens_belong_to_as_many_users_as_wanted(start_redis, start_daemon, protocol):
+    daemon = start_daemon(start_redis())
+    result = measured(bench(daemon.manage, "--protocol", protocol, "--requests", 100, "--tokens", 300, "--users", 3, "--keep"))
+    assert result["users"] == 3
+    counts = [int(daemon.ask(f"LIST USER bench-{number:06}").last.split()[1]) for number in range(4)]
+    assert sum(counts) == 300 and min(counts[:3]) > 50 and counts[3] == 0
 
 
 def test_seconds_rate_and_warm_up(daemon):

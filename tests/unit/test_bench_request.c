@@ -45,7 +45,8 @@ static void requests_are_as_they_should(void **state)
         const bool plain = requests_wanted[i].protocol >= BENCH_REDIS;
         char out[1024] = "";
         assert_int_equal(
-            bench_requests_make(&requests, requests_wanted[i].protocol, plain ? 30 : 200, clock_wall() + 60, NULL), 0);
+            bench_requests_make(&requests, requests_wanted[i].protocol, plain ? 30 : 200, 7, clock_wall() + 60, NULL),
+            0);
         const struct bench_request *request = &requests.of[requests_wanted[i].kind];
         assert_int_equal(request->size, strlen(requests_wanted[i].bytes));
         assert_in_range(request->size, 1, requests.size_max);
@@ -64,7 +65,7 @@ static void stored_data_is_the_token_s(void **state)
     (void)state;
     for (enum bench_protocol protocol = BENCH_LINE; protocol <= BENCH_RESP; protocol++) {
         struct bench_requests requests;
-        assert_int_equal(bench_requests_make(&requests, protocol, 400, clock_wall() + 60, NULL), 0);
+        assert_int_equal(bench_requests_make(&requests, protocol, 400, 7, clock_wall() + 60, NULL), 0);
         const struct bench_request *request = &requests.of[BENCH_STORE];
         char *out = calloc(1, request->size + 1);
         assert_non_null(out);
