@@ -14,6 +14,7 @@ import os
 import platform
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -48,7 +49,14 @@ class Memcached:
         if unix:
             until(lambda: os.path.exists(self.socket), 10, "memcached")
         else:
-            time.sleep(0.5)
+            until(self._answers, 10, "memcached")
+
+    def _answers(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
 
     def close(self):
         self.process.terminate()
@@ -160,7 +168,7 @@ def measure(servers, what, name, scale, seed):
     """One run of one case on one server; returns what `tokenkeep bench --json` printed."""
     address, target = servers.where(name, what["unix"], what["workers"], what["cache"])
     command = [program("tokenkeep"), *address, "--timeout", "60", "bench", "--json", *target, "--seed", str(seed),
-               "--requests", str(max(1000, int(what["requests"] * scale)))]
+               "--requests", str(measured_requests(what, scale))]
     for option, value in what["options"].items():
         if option != "x":
             command += ["--" + option, str(value)]
@@ -170,11 +178,12 @@ def measure(servers, what, name, scale, seed):
     return json.loads(done.stdout)
 
 
-def counters(servers, what, name):
-    if name not in ("line", "resp"):
-        return {}
-    stats = servers.daemon(what["workers"], what["cache"]).stats()
-    return {key: int(stats[key]) for key in ("cache-hits", "cache-misses") if key in stats}
+def measured_requests(what, scale):
+    return max(1000, int(what["requests"] * scale))
+
+
+def cache_hits(servers, what):
+    return servers.daemon(what["workers"], what["cache"]).stats()["cache-hits"]
 
 
 def summary(runs):
@@ -195,12 +204,10 @@ def run_case(servers, what, rounds, scale):
     for turn in range(rounds):
         order = list(runs) if turn % 2 == 0 else list(reversed(runs))
         for name in order:
-            before = counters(servers, what, name)
+            before = cache_hits(servers, what) if what["cache"] else None
             run = measure(servers, what, name, scale, turn + 1)
-            after = counters(servers, what, name)
-            hits, misses = (after.get(key, 0) - before.get(key, 0) for key in ("cache-hits", "cache-misses"))
-            if hits + misses:
-                run["hit_ratio"] = hits / (hits + misses)
+            if what["cache"]:  # the warm-up asks for each token once, so all hits are of what was measured
+                run["hit_ratio"] = (cache_hits(servers, what) - before) / run["requests"]
             runs[name].append(run)
     return {name: summary(done) for name, done in runs.items()}
 

@@ -3,10 +3,14 @@
 """Makes docs/benchmarks.md, and the pictures in docs/benchmarks/, of what tests/bench/compare.py measured.
 
     tests/bench/document.py RESULTS.json DOCS-FOLDER"""
+import itertools
 import json
 import os
+import random
 import subprocess
 import sys
+
+from compare import measured_requests
 
 NAMES = {"line": "tokenkeepd, lines", "resp": "tokenkeepd, RESP", "redis": "Redis", "memcached": "memcached"}
 COLOURS = {"line": "#1b6ca8", "resp": "#1b6ca8", "redis": "#c0392b", "memcached": "#2e8b57"}
@@ -83,23 +87,25 @@ def latency_table(cases, what):
     return table([what, "server", *(f"{name} (us)" for name in cases[0]["results"]["line"]["latency"])], rows)
 
 
-def ideal_hit_ratio(tokens, entries, exponent=0.99):
-    """Of a least-recently-used cache under independent choices by zipf: Che's approximation, by bisection."""
-    total = sum(1 / n ** exponent for n in range(1, tokens + 1))
-    shares = [1 / n ** exponent / total for n in range(1, tokens + 1)]
-    low, high = 0.0, 1e9
-    for _ in range(80):
-        middle = (low + high) / 2
-        filled = sum(1 - 2.718281828459045 ** (-share * middle) for share in shares)
-        low, high = (middle, high) if filled < entries else (low, middle)
-    return sum(share * (1 - 2.718281828459045 ** (-share * high)) for share in shares)
+def ideal_hit_ratio(tokens, entries, requests, exponent=0.99):
+    """Of a least-recently-used cache that is asked the same: for each token once, then by zipf."""
+    weights = list(itertools.accumulate(1 / n ** exponent for n in range(1, tokens + 1)))
+    cache, hits = dict.fromkeys(range(max(tokens - entries, 0), tokens)), 0
+    for token in random.Random(1).choices(range(tokens), cum_weights=weights, k=requests):
+        if token in cache:
+            hits += 1
+            del cache[token]
+        elif len(cache) == entries:
+            del cache[next(iter(cache))]
+        cache[token] = None
+    return hits / requests
 
 
-def hit_table(cases):
+def hit_table(cases, scale):
     rows = []
     for case in cases:
         result, entries = case["results"]["line"], dict(map(tuple, case["cache"]))["entries"]
-        ideal = 1.0 if entries >= case["options"]["tokens"] else ideal_hit_ratio(case["options"]["tokens"], entries)
+        ideal = ideal_hit_ratio(case["options"]["tokens"], entries, measured_requests(case, scale))
         rows.append([case["name"], f"{100 * result['hit_ratio']:.2f} %", f"{100 * ideal:.2f} %", f"{result['cpu']:.2f}",
                      f"{result['rate']:,.0f}"])
     return table(["cache", "hits", "ideal LRU", "CPU", "rate"], rows)
@@ -161,8 +167,8 @@ def document(results, folder):
         plot(pictures, "connections.svg", groups["connections"], "Cached GET, unpipelined", "connections"),
         cost_table(groups["connections"], "connections"),
         "When the cache is smaller than what is asked for: 100,000 tokens by zipf (0.99), beside the hits that an ideal "
-        "least-recently-used cache of so many entries would have.\n",
-        hit_table(groups["working set"]),
+        "least-recently-used cache of so many entries has that is asked the same: for each token once, then by zipf.\n",
+        hit_table(groups["working set"], results["scale"]),
         LIMITS.format(processors=machine["processors"]),
     ]
     with open(os.path.join(folder, "benchmarks.md"), "w") as file:
