@@ -25,6 +25,7 @@
 #define DAY       86400.0
 #define YEAR      31536000.0
 #define STALE_MAX 300.0
+#define REDIS_MAX 20.0 /* a change that waits for Redis as long as may be is still young in the index by user */
 #define TERABYTE  1099511627776.0
 
 /* The whole truth about options. Whoever adds a row describes it in docs/tokenkeepd.conf.5 and conf/tokenkeepd.conf,
@@ -77,9 +78,9 @@ const struct config_option config_options[] = {
      "(the default user)", "the Redis user to log in as"},
     {"redis", "password-file", TYPE_PATH, IN_CONFIG(redis.password_file, char *), 0, 0, NULL,
      "(no login)", "the file with the Redis password"},
-    {"redis", "connect-timeout", TYPE_SECONDS, IN_CONFIG(redis.connect_timeout, double), SHORTEST, YEAR, NULL,
+    {"redis", "connect-timeout", TYPE_SECONDS, IN_CONFIG(redis.connect_timeout, double), SHORTEST, REDIS_MAX, NULL,
      "1", "seconds to connect to Redis and log in"},
-    {"redis", "command-timeout", TYPE_SECONDS, IN_CONFIG(redis.command_timeout, double), SHORTEST, YEAR, NULL,
+    {"redis", "command-timeout", TYPE_SECONDS, IN_CONFIG(redis.command_timeout, double), SHORTEST, REDIS_MAX, NULL,
      "2", "seconds to wait for the answer of Redis to a command"},
 
     {"cache", "bytes", TYPE_SIZE, IN_CONFIG(cache_bytes, size_t), 0, TERABYTE, NULL,

@@ -103,7 +103,7 @@ def start_slow(start_daemon, start_fake):
     """start_slow(**keywords of Daemon) -> a one-worker daemon on a Redis whose answers wait, when held, and that fake."""
     def start(**settings):
         fake = start_fake()
-        return start_daemon(fake, workers=1, redis_options={"command-timeout": 60}, **settings), fake
+        return start_daemon(fake, workers=1, redis_options={"command-timeout": 20}, **settings), fake
     return start
 
 

@@ -240,7 +240,7 @@ def test_requests_that_arrived_before_the_end_are_answered(start_daemon, redis_s
 
 
 def test_a_second_signal_stops_at_once(start_daemon, proxy):
-    daemon = start_daemon(proxy, workers=2, redis_options={"command-timeout": 60})
+    daemon = start_daemon(proxy, workers=2, redis_options={"command-timeout": 20})
     client = daemon.connect()
     held = proxy.hold_reply("GET")
     client.send(f"GET {token()}\n")
