@@ -9,7 +9,6 @@
 #include "base/memory.h"
 #include "keep/user_index.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,7 +126,14 @@ static void scan_replied(void *argument, enum redis_outcome outcome, const redis
 }
 
 /* The index by user, when all tokens are gone. What was stored in the last minute before, or meanwhile, keeps its
- * entry; an entry too many is no harm, so nothing depends on the answers. */
+ * entry; an entry too many is no harm, so nothing depends on the answers. A set may be large: it goes piece by piece.
+ */
+
+/* A set that is being swept. */
+struct sweep {
+    struct scan *scan;
+    struct user_index_name name;
+};
 
 static void sweep_replied(void *argument, enum redis_outcome outcome, const redisReply *reply);
 
@@ -139,28 +145,44 @@ static void sweep_on(struct scan *scan)
         finish(scan);
 }
 
-static void set_swept(void *argument, enum redis_outcome outcome, const redisReply *reply)
+static void piece_swept(void *argument, enum redis_outcome outcome, const redisReply *reply);
+
+static void sweep_piece(struct sweep *sweep)
 {
-    struct scan *scan = argument;
-    if (outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_INTEGER)
-        store_log_refusal(scan->settings.store, "ZREMRANGEBYSCORE", reply);
+    struct scan *scan = sweep->scan;
+    user_index_sweep(store_link(scan->settings.store), &sweep->name, scan->began - USER_INDEX_YOUNG, piece_swept,
+                     sweep);
+}
+
+static void piece_swept(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    struct sweep *sweep = argument;
+    struct scan *scan = sweep->scan;
+    const bool understood = outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_INTEGER;
+    if (outcome == REDIS_REPLIED && !understood)
+        store_log_refusal(scan->settings.store, "EVAL", reply);
+    if (understood && reply->integer == USER_INDEX_FORGET_MAX && scan_unbroken(scan)) {
+        sweep_piece(sweep);
+        return;
+    }
+    free(sweep);
     if (--scan->outstanding == 0)
         sweep_on(scan);
 }
 
 static void sweep_set(struct scan *scan, const redisReply *name)
 {
-    char until[24];
     const size_t prefix_size = strlen(store_prefix(scan->settings.store));
     if (name->type != REDIS_REPLY_STRING || name->len < prefix_size ||
         memcmp(name->str, store_prefix(scan->settings.store), prefix_size) != 0 ||
         !user_index_name_valid(name->str + prefix_size, name->len - prefix_size))
         return;
-    const char *words[] = {"ZREMRANGEBYSCORE", name->str, "-inf", until};
-    const size_t sizes[] = {16, name->len, 4,
-                            (size_t)snprintf(until, sizeof until, "%lld", (long long)scan->began - USER_INDEX_YOUNG)};
+    struct sweep *sweep = memory_zeroed(sizeof *sweep);
+    sweep->scan = scan;
+    sweep->name.size = name->len;
+    memcpy(sweep->name.text, name->str, name->len);
     scan->outstanding++;
-    redis_link_command(store_link(scan->settings.store), REDIS_READ, set_swept, scan, 4, words, sizes);
+    sweep_piece(sweep);
 }
 
 static void sweep_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)

@@ -27,6 +27,11 @@ static const char forget_old[] = "local gone = 0 "
                                  "gone = gone + redis.call('ZREM', KEYS[1], ARGV[i]) end end "
                                  "return gone";
 
+static const char sweep_old[] =
+    "local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2]) "
+    "if #old > 0 then redis.call('ZREM', KEYS[1], unpack(old)) end "
+    "return #old";
+
 /* By the life that the data tell, so that it can be told again when the token is deleted; `created` is the client's,
  * and may be anything. */
 struct user_index_span user_index_span_of(const struct token_data *data, int64_t now)
@@ -109,6 +114,17 @@ void user_index_forget(struct redis_link *link, const struct user_index_name *na
         sizes[5 + i] = TOKEN_PART_SIZE;
     }
     redis_link_command(link, REDIS_READ, callback, argument, (int)(5 + n), words, sizes);
+}
+
+void user_index_sweep(struct redis_link *link, const struct user_index_name *name, int64_t made_before,
+                      redis_callback *callback, void *argument)
+{
+    char made[24], most[24];
+    const char *words[] = {"EVAL", sweep_old, "1", name->text, made, most};
+    size_t sizes[] = {4, sizeof sweep_old - 1, 1, name->size, 0, 0};
+    sizes[4] = (size_t)snprintf(made, sizeof made, "%lld", (long long)made_before);
+    sizes[5] = (size_t)snprintf(most, sizeof most, "%d", USER_INDEX_FORGET_MAX);
+    redis_link_command(link, REDIS_READ, callback, argument, 6, words, sizes);
 }
 
 bool user_index_name_valid(const char *text, size_t size)

@@ -68,6 +68,11 @@ void user_index_entry(struct user_index_entry *entry, const struct vault *vault,
 void user_index_forget(struct redis_link *link, const struct user_index_name *name, int64_t made_before,
                        const char (*keys)[TOKEN_PART_SIZE], size_t n, redis_callback *callback, void *argument);
 
+/* Takes USER_INDEX_FORGET_MAX entries out of a set that were not made after `made_before`, or all of them when there
+ * are fewer: all that was stored then was found to be gone. Answers with an integer, how many they were. */
+void user_index_sweep(struct redis_link *link, const struct user_index_name *name, int64_t made_before,
+                      redis_callback *callback, void *argument);
+
 /* Whether this is the name of a set behind the prefix. */
 bool user_index_name_valid(const char *text, size_t size);
 

@@ -163,7 +163,7 @@ static void settings_write(const struct private_redis *redis, FILE *out)
     char log_file[PATH_MAX];
     snprintf(log_file, sizeof log_file, "%s/redis.log", redis->directory);
     fputs("port 0\nunixsocketperm 600\nappendonly yes\nappendfsync always\nsave \"\"\ndaemonize no\nsupervised no\n"
-          "loglevel notice\n",
+          "loglevel notice\nlazyfree-lazy-expire yes\n",
           out);
     setting_write(out, "dir", redis->directory);
     setting_write(out, "unixsocket", redis->socket_path);

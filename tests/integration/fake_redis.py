@@ -262,8 +262,5 @@ class FakeRedis(RedisSocket):
         entries = self.sets.get(arguments[0], {})
         return array(["0", Raw(array([word for entry in entries.items() for word in entry]))])
 
-    def _do_zremrangebyscore(self, _connection, _arguments):
-        return integer(0)
-
     def _do_scan(self, _connection, _arguments):
         return array(["0", Raw(array(list(self.data)))])

@@ -145,6 +145,19 @@ def test_index_keys_are_no_tokens(own):
     assert index(daemon) == {}
 
 
+def test_large_sets_are_swept_whole(own):
+    """And none of them in one go: Redis does nothing else meanwhile."""
+    daemon = own()
+    client, name = daemon.redis.client(), index_name(daemon, "alice")
+    client.zadd(name, {part(): 1000 + i % 10 for i in range(3000)})
+    with daemon.connect() as asker:
+        young = key_of(store(asker))
+        assert asker.ask("DELETEALL").last == "OK 1"
+    assert members(daemon) == {young}
+    counts = client.info("commandstats")
+    assert counts["cmdstat_zrangebyscore"]["calls"] == 6 and counts["cmdstat_zrem"]["calls"] == 6
+
+
 def test_deleteall_leaves_young_entries(own):
     """Their tokens may be on their way."""
     daemon = own()
