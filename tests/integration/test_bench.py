@@ -529,7 +529,7 @@ def test_text(daemon):
                name="tokenkeep")
     assert done.returncode == RIGHT and done.stderr == ""
     for line in (rf"line to {daemon.manage}: 50 connections, 1 in flight on each, 1 thread",
-                 r"10 tokens \(uniform\), values of 400 bytes, mix hit=100, seed \d+", r"requests  1000 in [\d.]+ s",
+                 r"10 tokens \(uniform\) of 1000 users, values of 400 bytes, mix hit=100, seed \d+", r"requests  1000 in [\d.]+ s",
                  r"rate      [\d.]+ requests a second", r"errors    0",
                  r"latency   p50 [\d.]+ us, p90 [\d.]+ us, p99 [\d.]+ us, p99.9 [\d.]+ us, max [\d.]+ us",
                  r"cpu       [\d.]+ us a request: tk-worker-\d+, process \d+",
