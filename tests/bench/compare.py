@@ -14,6 +14,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -23,7 +24,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
 
-from daemon import Daemon, program  # noqa: E402
+from client import connect  # noqa: E402
+from daemon import Daemon, memory, program  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 from sealed import new_key  # noqa: E402
 from waiting import free_port, until  # noqa: E402
@@ -125,10 +127,10 @@ class Servers:
 
 
 def case(group, name, servers=("line", "resp", "redis", "memcached"), requests=100_000, tokens=100_000, depth=1, unix=False,
-         mix="hit=100", connections=50, workers=1, cache=(), **more):
+         mix="hit=100", connections=50, workers=1, cache=(), rounds=None, **more):
     options = {"tokens": tokens, "pipeline": depth, "mix": mix, "connections": connections, **more}
     return {"group": group, "name": name, "servers": servers, "requests": requests, "unix": unix, "workers": workers,
-            "cache": cache, "options": options}
+            "cache": cache, "rounds": rounds, "options": options}
 
 
 def cases():
@@ -141,6 +143,7 @@ def cases():
     for depth in (1, 16):
         yield case("uncached", f"{depth} in flight", ("line", "redis"), depth=depth, mix="miss=100", tokens=1)
         yield case("store", f"{depth} in flight", ("line", "redis"), depth=depth, mix="store=100", tokens=50_000)
+        yield case("store", f"{depth} in flight, one user's", ("line",), depth=depth, mix="store=100", tokens=50_000, users=1)
         yield case("unknown", f"{depth} in flight", ("line", "redis", "memcached"), depth=depth, mix="unknown=100", tokens=1)
     for workers in sorted({1, 2, PROCESSORS}):
         warm = {"warm-up": 100_000}  # which leaves no worker without one of the tokens
@@ -150,10 +153,10 @@ def cases():
         yield case("idle", f"{idle}", ("line", "redis", "memcached"), idle=idle, requests=200_000, tokens=10_000)
     for rate in (2_000, 20_000):
         yield case("rate", f"{rate}", ("line", "redis", "memcached"), rate=rate, requests=4 * rate, tokens=10_000)
-    for tokens in (1_000, 10_000, 100_000, 1_000_000):
+    for tokens in (1_000, 10_000, 100_000, 1_000_000, 4_000_000):
         for depth in (1, 16):
             yield case("tokens", f"{tokens}, {depth} in flight", ("line", "redis", "memcached"), tokens=tokens, depth=depth,
-                       requests=100_000 if depth == 1 else 400_000, **{"x": tokens})
+                       requests=100_000 if depth == 1 else 400_000, rounds=1 if tokens > 1_000_000 else None, **{"x": tokens})
     for size in (200, 400, 1000, 2000, 4000, 8192):
         yield case("size", f"{size}", ("line", "redis", "memcached"), tokens=10_000, **{"value-size": size, "x": size})
     for connections in (1, 10, 100, 1_000, 10_000):
@@ -201,7 +204,7 @@ def summary(runs):
 
 def run_case(servers, what, rounds, scale):
     runs = {name: [] for name in what["servers"]}
-    for turn in range(rounds):
+    for turn in range(what["rounds"] or rounds):
         order = list(runs) if turn % 2 == 0 else list(reversed(runs))
         for name in order:
             before = cache_hits(servers, what) if what["cache"] else None
@@ -210,6 +213,38 @@ def run_case(servers, what, rounds, scale):
                 run["hit_ratio"] = (cache_hits(servers, what) - before) / run["requests"]
             runs[name].append(run)
     return {name: summary(done) for name, done in runs.items()}
+
+
+def memory_of_tokens(servers, size, tokens=50_000):
+    """What a token of so many bytes takes in a worker's full cache, and in Redis with its entry in the index by user."""
+    servers.drop("tokenkeepd")
+    servers.drop("behind")
+    daemon = servers.daemon(cache=(("entries", tokens),))
+    redis, (worker,) = servers.running["behind"].client(), daemon.workers()
+
+    def taken():
+        return memory(worker), redis.info("memory")["used_memory"]
+
+    before = taken()
+    subprocess.run([program("tokenkeep"), "--socket", daemon.manage, "bench", "--keep", "--requests", "1000", "--tokens", str(tokens),
+                    "--value-size", str(size), "--users", str(tokens // 10)], check=True, stdout=subprocess.DEVNULL)
+    until(lambda: int(daemon.stats()["cache-entries"]) == tokens, 10, "all of them in the cache")
+    return [round((now - then) / tokens) for now, then in zip(taken(), before)]
+
+
+def memory_of_connections(servers, connections=10_000):
+    """What a connection takes that has asked, was answered, and waits."""
+    daemon = servers.daemon()
+    worker, = daemon.workers()
+    before = memory(worker)
+    clients = [connect(daemon.manage_tcp) for _ in range(connections)]
+    for client in clients:
+        client.sendall(b"PING\n")
+        client.recv(16)
+    taken = memory(worker) - before
+    for client in clients:
+        client.close()
+    return round(taken / connections)
 
 
 def version(*command):
@@ -243,6 +278,7 @@ def main():
     chosen = options()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     folder = tempfile.mkdtemp(prefix="tk-")
     servers = Servers(folder)
     results = {"machine": machine(), "rounds": chosen.rounds, "scale": chosen.scale, "date": time.strftime("%Y-%m-%d"), "cases": []}
@@ -257,9 +293,10 @@ def main():
             results["cases"].append(what)
             line = ", ".join(f"{name} {result['cpu']:.2f} us {result['rate']:.0f}/s" for name, result in what["results"].items())
             print(f"{what['group']}: {what['name']}: {line}", flush=True)
-            with open(chosen.results + ".part", "w") as file:
-                json.dump(results, file, indent=1)
-        os.replace(chosen.results + ".part", chosen.results)
+        results["memory"] = {"tokens": {size: memory_of_tokens(servers, size) for size in (200, 400, 1000, 4000)},
+                             "connection": memory_of_connections(servers)}
+        with open(chosen.results, "w") as file:
+            json.dump(results, file, indent=1)
     finally:
         servers.close()
         shutil.rmtree(folder, ignore_errors=True)

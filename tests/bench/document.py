@@ -111,6 +111,11 @@ def hit_table(cases, scale):
     return table(["cache", "hits", "ideal LRU", "CPU", "rate"], rows)
 
 
+def memory_table(measured):
+    rows = [[f"a token of {size} bytes", f"{worker:,}", f"{redis:,}"] for size, (worker, redis) in measured["tokens"].items()]
+    return table(["bytes of memory for", "in a worker", "in Redis"], [*rows, ["a connection that waits", f"{measured['connection']:,}", ""]])
+
+
 def plot(folder, file, cases, title, x):
     """CPU time over the x of each case, as SVG."""
     servers = [name for name in NAMES if name in cases[0]["results"]]
@@ -146,7 +151,8 @@ def document(results, folder):
         "## Uncached GET, STORE, unknown tokens\n\n`GET` of tokens that no cache has: a round trip to Redis, opening, decoding, "
         "rendering and caching; beside Redis' own `GET`.\n",
         cost_table(groups["uncached"], "uncached GET"),
-        "`STORE`: parsing and checking the JSON, sealing, and a round trip to Redis; beside Redis' own `SET`.\n",
+        "`STORE`: parsing and checking the JSON, sealing, and a round trip to Redis, which also gets an entry in the index by user; beside "
+        "Redis' own `SET`.\n",
         cost_table(groups["store"], "STORE"),
         "Made-up tokens, each of them another: one look-up in Redis, which answers that there is none.\n",
         cost_table(groups["unknown"], "unknown tokens"),
@@ -169,6 +175,10 @@ def document(results, folder):
         "When the cache is smaller than what is asked for: 100,000 tokens by zipf (0.99), beside the hits that an ideal "
         "least-recently-used cache of so many entries has that is asked the same: for each token once, then by zipf.\n",
         hit_table(groups["working set"], results["scale"]),
+        "## Memory\n\nWhat tokens and connections add to a worker's resident memory, and to what Redis uses: the value, its key and its "
+        "expiry, and the entry in the index by user, ten tokens a user. The cache is bounded by `cache { bytes, entries }`, what a "
+        "connection may hold by tokenkeep-protocol(7).\n",
+        memory_table(results["memory"]),
         LIMITS.format(processors=machine["processors"]),
     ]
     with open(os.path.join(folder, "benchmarks.md"), "w") as file:
