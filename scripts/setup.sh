@@ -3,7 +3,7 @@
 # What scripts/check and scripts/quickstart have in common; they source it and run in the checkout's folder.
 
 # shellcheck disable=SC2034
-BUILD_PACKAGES=(build-essential autoconf automake pkg-config libevent-dev libhiredis-dev libsodium-dev libmsgpack-dev
+BUILD_PACKAGES=(build-essential autoconf automake pkg-config libevent-dev libhiredis-dev libssl-dev libsodium-dev libmsgpack-dev
     libjansson-dev libconfuse-dev liblua5.4-dev libcurl4-openssl-dev uthash-dev redis-server)
 
 # say TEXT: one line, with the seconds since the start.

@@ -78,6 +78,16 @@ const struct config_option config_options[] = {
      "(the default user)", "the Redis user to log in as"},
     {"redis", "password-file", TYPE_PATH, IN_CONFIG(redis.password_file, char *), 0, 0, NULL,
      "(no login)", "the file with the Redis password"},
+    {"redis", "tls-ca", TYPE_PATH, IN_CONFIG(redis.tls.ca, char *), 0, 0, NULL,
+     "(the system's)", "the file or folder with the CAs that may issue the certificate of Redis"},
+    {"redis", "tls-certificate-file", TYPE_PATH, IN_CONFIG(redis.tls.certificate_file, char *), 0, 0, NULL,
+     "(none)", "the file with the certificate that is shown to Redis"},
+    {"redis", "tls-key-file", TYPE_PATH, IN_CONFIG(redis.tls.key_file, char *), 0, 0, NULL,
+     "(none)", "the file with the private key of that certificate"},
+    {"redis", "tls-server-name", TYPE_HOST, IN_CONFIG(redis.tls.server_name, char *), 0, 0, NULL,
+     "(the host of the URL)", "the name that the certificate of Redis must be for"},
+    {"redis", "tls-minimum-version", TYPE_CHOICE, IN_CONFIG(redis.tls.minimum_version, unsigned), 0, 0, "1.2|1.3",
+     "1.2", "the oldest version of TLS that may be spoken with Redis"},
     {"redis", "connect-timeout", TYPE_SECONDS, IN_CONFIG(redis.connect_timeout, double), SHORTEST, REDIS_MAX, NULL,
      "1", "seconds to connect to Redis and log in"},
     {"redis", "command-timeout", TYPE_SECONDS, IN_CONFIG(redis.command_timeout, double), SHORTEST, REDIS_MAX, NULL,
@@ -199,6 +209,7 @@ int config_option_store(const struct config_option *option, void *base, const ch
     case TYPE_ACCOUNT: return store_account(place, value, reason);
     case TYPE_PATH: return store_path(place, value, folder, reason);
     case TYPE_ADDRESS: return store_address(place, value, reason);
+    case TYPE_HOST: return redis_url_check_host(value, reason) == 0 ? store_string(place, value, reason) : -1;
     case TYPE_URL: return redis_url_parse(value, place, reason);
     }
     return -1;
@@ -437,6 +448,10 @@ void config_free(struct config **config)
     free(old->redis.prefix);
     free(old->redis.username);
     free(old->redis.password_file);
+    free(old->redis.tls.ca);
+    free(old->redis.tls.certificate_file);
+    free(old->redis.tls.key_file);
+    free(old->redis.tls.server_name);
     free(old->file);
     free(old->user);
     free(old->keyring);

@@ -38,6 +38,17 @@ struct config_listener {
     unsigned line;            /* of the configuration, for messages */
 };
 
+enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
+
+/* How to be sure of a server, and show it who we are. */
+struct config_tls {
+    char *ca;               /* the file or folder with the CAs that are trusted; NULL: the system's */
+    char *certificate_file; /* ours, with what lies between it and the CA; NULL: none, and no key_file either */
+    char *key_file;
+    char *server_name; /* that the server's certificate must be for; NULL: the one that we connect to */
+    enum config_tls_version minimum_version;
+};
+
 enum config_redis_kind { CONFIG_REDIS_TCP, CONFIG_REDIS_UNIX, CONFIG_REDIS_PRIVATE };
 
 struct config_redis {
@@ -48,6 +59,8 @@ struct config_redis {
     char *path;      /* CONFIG_REDIS_UNIX and _PRIVATE: the socket's path */
     char *directory; /* CONFIG_REDIS_PRIVATE: the folder the server lives in */
     unsigned database;
+    bool encrypted; /* CONFIG_REDIS_TCP: over TLS, as `tls` says */
+    struct config_tls tls;
     char *prefix;           /* of token keys */
     char *username;         /* NULL: the default user */
     char *password_file;    /* NULL: no AUTH */

@@ -97,6 +97,24 @@ static int listener_ended(struct loading *loading, cfg_t *section)
     return 0;
 }
 
+static int redis_tls_check(struct loading *loading)
+{
+    const struct config_redis *redis = &loading->config->redis;
+    const struct config_tls *tls = &redis->tls;
+    const char *given = tls->ca != NULL                 ? "tls-ca"
+                        : tls->certificate_file != NULL ? "tls-certificate-file"
+                        : tls->key_file != NULL         ? "tls-key-file"
+                        : tls->server_name != NULL      ? "tls-server-name"
+                                                        : NULL;
+    if (!redis->encrypted && given != NULL)
+        return FAIL(loading, section_line(loading),
+                    "redis.%s: the URL is none of TLS, so it has no effect; let the URL begin with rediss://", given);
+    if ((tls->certificate_file == NULL) != (tls->key_file == NULL))
+        return FAIL(loading, section_line(loading), "redis.%s: it is missing; a certificate and its key go together",
+                    tls->key_file == NULL ? "tls-key-file" : "tls-certificate-file");
+    return 0;
+}
+
 static int redis_ended(struct loading *loading, cfg_t *section)
 {
     (void)section;
@@ -107,7 +125,7 @@ static int redis_ended(struct loading *loading, cfg_t *section)
     if (redis->username != NULL && redis->password_file == NULL)
         return FAIL(loading, section_line(loading),
                     "redis.password-file: it is missing; a user logs in with a password");
-    return 0;
+    return redis_tls_check(loading);
 }
 
 static int audit_ended(struct loading *loading, cfg_t *section)

@@ -22,6 +22,7 @@ enum config_type {
     TYPE_ACCOUNT,   /* char *; a user or group of this system */
     TYPE_PATH,      /* char *; made absolute */
     TYPE_ADDRESS,   /* char *; of a listener */
+    TYPE_HOST,      /* char *; the name or address of a machine */
     TYPE_URL,       /* struct config_redis */
 };
 

@@ -34,6 +34,7 @@ static void clear(struct config_redis *redis)
     clear_string(&redis->directory);
     redis->port = 0;
     redis->database = 0;
+    redis->encrypted = false;
 }
 
 static int parse_database(const char *text, unsigned *database, struct error *error)
@@ -55,6 +56,15 @@ static int parse_piece(const char *text, size_t size, const char *allowed, size_
         return error_set(error, "the %s is too long or has characters that it cannot have", what);
     *piece = strndup(text, size);
     return *piece != NULL ? 0 : error_set(error, OUT_OF_MEMORY);
+}
+
+int redis_url_check_host(const char *host, struct error *error)
+{
+    struct in6_addr address;
+    const size_t size = strlen(host);
+    if (inet_pton(AF_INET6, host, &address) == 1 || (size > 0 && size <= HOST_MAX && strspn(host, HOST_BYTES) == size))
+        return 0;
+    return error_set(error, "this is neither the name nor the address of a machine");
 }
 
 static int parse_ip6_host(const char *text, size_t size, struct config_redis *redis, struct error *error)
@@ -92,10 +102,11 @@ static int parse_host(const char *text, size_t size, struct config_redis *redis,
     return address_parse_port(port + 1, (size_t)(end - port) - 1, &redis->port, error);
 }
 
-/* What follows redis:// */
-static int parse_tcp(const char *rest, struct config_redis *redis, struct error *error)
+/* What follows redis:// or rediss:// */
+static int parse_tcp(const char *rest, bool encrypted, struct config_redis *redis, struct error *error)
 {
     redis->kind = CONFIG_REDIS_TCP;
+    redis->encrypted = encrypted;
     const char *at = strrchr(rest, '@');
     if (at != NULL) {
         if (redis->username != NULL)
@@ -191,9 +202,9 @@ static int check_whole(const char *url, struct error *error)
         return error_set(error,
                          "there is a password in the URL, where others may see it; give the user in redis.username and "
                          "the password in a file of its own, redis.password-file");
-    if (starts_with(url, "rediss://") || starts_with(url, "sentinel://") || starts_with(url, "cluster://"))
-        return error_set(error, "%.*s is not in this version; give redis://, unix: or private:", (int)strcspn(url, ":"),
-                         url);
+    if (starts_with(url, "sentinel://") || starts_with(url, "cluster://"))
+        return error_set(error, "%.*s is not in this version; give redis://, rediss://, unix: or private:",
+                         (int)strcspn(url, ":"), url);
     for (const char *c = url; *c != '\0'; c++)
         if (*c <= ' ' || *c > '~')
             return error_set(error, "the URL has a space, a control character or one beyond ASCII in it");
@@ -211,11 +222,14 @@ int redis_url_parse(const char *url, struct config_redis *redis, struct error *e
     if (redis->url == NULL)
         return error_set(error, OUT_OF_MEMORY);
     if (starts_with(url, "redis://"))
-        return parse_tcp(url + strlen("redis://"), redis, error);
+        return parse_tcp(url + strlen("redis://"), false, redis, error);
+    if (starts_with(url, "rediss://"))
+        return parse_tcp(url + strlen("rediss://"), true, redis, error);
     if (starts_with(url, "unix:"))
         return parse_unix(url + strlen("unix:"), redis, error);
     if (starts_with(url, "private:"))
         return set_private(url + strlen("private:"), redis, error);
     return error_set(error,
-                     "the URL is of no known kind; give redis://HOST:PORT/DATABASE, unix:/PATH or private:/FOLDER");
+                     "the URL is of no known kind; give redis://HOST:PORT/DATABASE, the same with rediss:// for TLS, "
+                     "unix:/PATH or private:/FOLDER");
 }

@@ -335,11 +335,12 @@ static void handshake_start(struct invalidation *link)
 {
     const struct invalidation_settings *settings = &link->settings;
     char name[REDIS_NAME_SIZE], own_name[REDIS_NAME_SIZE + 8];
-    link->step = settings->password != NULL ? STEP_AUTH : STEP_SETNAME;
-    if (settings->password != NULL && settings->config->username != NULL)
-        STEP_SEND(link, "AUTH", settings->config->username, settings->password);
-    else if (settings->password != NULL)
-        STEP_SEND(link, "AUTH", settings->password);
+    const char *password = settings->access != NULL ? redis_access_password(settings->access) : NULL;
+    link->step = password != NULL ? STEP_AUTH : STEP_SETNAME;
+    if (password != NULL && settings->config->username != NULL)
+        STEP_SEND(link, "AUTH", settings->config->username, password);
+    else if (password != NULL)
+        STEP_SEND(link, "AUTH", password);
     redis_fence_name(settings->shared, settings->slot, name);
     snprintf(own_name, sizeof own_name, "%s-inval", name);
     STEP_SEND(link, "CLIENT", "SETNAME", own_name);
@@ -457,12 +458,12 @@ static const struct redis_connection_owner owner = {
     .event_done = on_event_done,
 };
 
-static void on_dialed(void *argument, int fd, const char *failure)
+static void on_dialed(void *argument, int fd, struct tls *tls, const char *failure)
 {
     struct invalidation *link = argument;
     if (fd < 0) {
         connection_close(link, failure);
-    } else if (redis_connection_open(&link->connection, fd) < 0) {
+    } else if (redis_connection_open(&link->connection, fd, tls) < 0) {
         connection_close(link, strerror(ENOMEM));
     } else {
         link->state = LINK_HANDSHAKE;
@@ -478,9 +479,11 @@ static void on_state_timer(evutil_socket_t fd, short events, void *argument)
     if (link->state == LINK_WAITING) {
         link->state = LINK_DIALING;
         timer_set(link->state_timer, (int64_t)(timeout * 1000) + 1);
-        redis_dial_start(link->dial, clock_boot() + clock_from_seconds(timeout));
+        const struct redis_endpoint to = redis_endpoint_of(link->settings.config);
+        redis_dial_start(link->dial, &to, clock_boot() + clock_from_seconds(timeout));
     } else {
-        connection_close(link, link->state == LINK_DIALING ? "no connection in time" : "no answer to the handshake");
+        connection_close(link,
+                         link->state == LINK_DIALING ? redis_dial_lacks(link->dial) : "no answer to the handshake");
     }
 }
 
@@ -490,7 +493,7 @@ static bool link_set_up(struct invalidation *link)
 {
     struct event_base *base = link->settings.base;
     static const struct timeval interval = {0, BEAT_INTERVAL * 1000};
-    link->dial = redis_dial_new(base, link->settings.config, on_dialed, link);
+    link->dial = redis_dial_new(base, link->settings.access, on_dialed, link);
     link->state_timer = evtimer_new(base, on_state_timer, link);
     link->beat_timer = event_new(base, -1, EV_PERSIST, on_beat_timer, link);
     return redis_connection_init(&link->connection, base, &owner, link) == 0 && link->dial != NULL &&

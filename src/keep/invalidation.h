@@ -50,9 +50,9 @@ typedef void invalidation_callback(void *argument, enum invalidation_change chan
 struct invalidation_settings {
     struct event_base *base;
     const struct config_redis *config;
-    const char *password;    /* NULL: no AUTH */
-    struct shared *shared;   /* its slot `slot` says how the link is, for STATS */
-    struct reports *reports; /* hears when the link is lost and when it is back; may be NULL */
+    struct redis_access *access; /* NULL: no login and no TLS */
+    struct shared *shared;       /* its slot `slot` says how the link is, for STATS */
+    struct reports *reports;     /* hears when the link is lost and when it is back; may be NULL */
     unsigned slot;
     struct redis_link *commands;      /* carries the beats: the connection that the GETs take */
     struct invalidation_state *state; /* zeroed by the caller */

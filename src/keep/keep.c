@@ -127,7 +127,7 @@ struct keep *keep_new(const struct keep_settings *settings)
     keep->link = redis_link_new(&(struct redis_link_settings){
         .base = settings->base,
         .config = &config->redis,
-        .password = settings->password,
+        .access = settings->access,
         .shared = settings->shared,
         .reports = settings->reports,
         .slot = settings->slot,
@@ -140,7 +140,7 @@ struct keep *keep_new(const struct keep_settings *settings)
         keep->invalidation = invalidation_new(&(struct invalidation_settings){
             .base = settings->base,
             .config = &config->redis,
-            .password = settings->password,
+            .access = settings->access,
             .shared = settings->shared,
             .reports = settings->reports,
             .slot = settings->slot,

@@ -41,7 +41,7 @@ struct keep_settings {
     struct shared *shared;
     unsigned slot;
     const struct vault *vault;
-    const char *password;               /* Redis'; NULL: none */
+    struct redis_access *access;        /* to Redis; NULL: neither login nor TLS */
     struct reports *reports;            /* hears of problems; NULL: nobody does */
     void (*batch_done)(void *argument); /* after the callbacks of one event of the loop */
     void *batch_argument;

@@ -21,6 +21,15 @@ static void fail(struct redis_connection *connection, const char *reason)
     connection->owner->failed(connection->argument, reason);
 }
 
+/* As recv, sendmsg or their like have set errno. The text outlives the connection. */
+static void fail_by(struct redis_connection *connection, int error)
+{
+    struct error reason;
+    error_set(&reason, "%s",
+              connection->tls != NULL && error == EPROTO ? tls_failure(connection->tls) : strerror(error));
+    fail(connection, reason.text);
+}
+
 /* Sending */
 
 /* `changes`: whether there is more among them than reads, and what was begun before. */
@@ -67,7 +76,20 @@ static void send_failed(struct redis_connection *connection, int error)
 {
     redis_connection_read(connection);
     if (connection->fd >= 0)
-        fail(connection, strerror(error));
+        fail_by(connection, error);
+}
+
+static ssize_t parts_send(struct redis_connection *connection, struct iovec *parts, size_t n)
+{
+    if (connection->tls != NULL)
+        return tls_send(connection->tls, parts, n);
+    const struct msghdr message = {.msg_iov = parts, .msg_iovlen = n};
+    return sendmsg(connection->fd, &message, MSG_NOSIGNAL);
+}
+
+static bool output_waits(const struct redis_connection *connection)
+{
+    return connection->tls != NULL && tls_has_output(connection->tls);
 }
 
 static void flush(struct redis_connection *connection)
@@ -75,11 +97,11 @@ static void flush(struct redis_connection *connection)
     struct iovec parts[COMMANDS_PER_SEND];
     size_t n;
     bool changes;
-    while (connection->fd >= 0 && (n = commands_gather(connection, parts, &changes)) > 0) {
+    while (connection->fd >= 0 &&
+           ((n = commands_gather(connection, parts, &changes)) > 0 || output_waits(connection))) {
         if (changes && !connection->owner->may_change(connection->argument))
             continue;
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = n};
-        ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
+        ssize_t sent = parts_send(connection, parts, n);
         if (sent >= 0) {
             bytes_sent(connection, (size_t)sent);
         } else if (errno == EAGAIN) {
@@ -155,22 +177,36 @@ static void bytes_take(struct redis_connection *connection, const char *data, si
     }
 }
 
+static ssize_t input_receive(struct redis_connection *connection)
+{
+    if (connection->tls != NULL)
+        return tls_recv(connection->tls, connection->input, sizeof connection->input);
+    return recv(connection->fd, connection->input, sizeof connection->input, 0);
+}
+
 void redis_connection_read(struct redis_connection *connection)
 {
     for (unsigned i = 0; i < READS_PER_EVENT && connection->fd >= 0; i++) {
-        ssize_t n = recv(connection->fd, connection->input, sizeof connection->input, 0);
+        ssize_t n = input_receive(connection);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
             return;
-        if (n <= 0) {
-            fail(connection, n == 0 ? "Redis closed the connection" : strerror(errno));
+        if (n < 0) {
+            fail_by(connection, errno);
+            return;
+        }
+        if (n == 0) {
+            fail(connection, "Redis closed the connection");
             return;
         }
         bytes_take(connection, connection->input, (size_t)n);
         if ((size_t)n < sizeof connection->input)
             return;
     }
+    /* The socket does not become readable for what TLS holds of it. */
+    if (connection->fd >= 0 && connection->tls != NULL && tls_has_input(connection->tls))
+        event_active(connection->readable, EV_READ, 0);
 }
 
 static void on_readable(evutil_socket_t fd, short events, void *argument)
@@ -197,9 +233,10 @@ int redis_connection_init(struct redis_connection *connection, struct event_base
     return connection->flush == NULL ? -1 : 0;
 }
 
-int redis_connection_open(struct redis_connection *connection, int fd)
+int redis_connection_open(struct redis_connection *connection, int fd, struct tls *tls)
 {
     connection->fd = fd;
+    connection->tls = tls;
     connection->reader = redis_reader_new();
     connection->readable = event_new(connection->base, fd, EV_READ | EV_PERSIST, on_readable, connection);
     connection->writable = event_new(connection->base, fd, EV_WRITE, on_writable, connection);
@@ -216,6 +253,7 @@ void redis_connection_close(struct redis_connection *connection)
         event_free(connection->writable);
     connection->readable = connection->writable = NULL;
     redis_reader_free(&connection->reader);
+    tls_free(&connection->tls);
     if (connection->fd >= 0)
         close(connection->fd);
     connection->fd = -1;

@@ -4,6 +4,7 @@
 #ifndef TK_KEEP_REDIS_CONNECTION_H
 #define TK_KEEP_REDIS_CONNECTION_H
 
+#include "base/tls.h"
 #include "keep/redis_command.h"
 #include "keep/redis_reader.h"
 
@@ -35,7 +36,8 @@ struct redis_connection {
     struct event_base *base;
     const struct redis_connection_owner *owner;
     void *argument;
-    int fd; /* -1: closed */
+    int fd;          /* -1: closed */
+    struct tls *tls; /* what goes over the socket; NULL: our bytes as they are */
     struct event *readable;
     struct event *writable; /* added while the socket takes no more */
     struct event *flush;    /* made active: send at the end of this turn of the loop */
@@ -53,9 +55,10 @@ int redis_connection_init(struct redis_connection *connection, struct event_base
                           const struct redis_connection_owner *owner, void *argument)
     __attribute__((warn_unused_result));
 
-/* Takes over the connected non-blocking socket `fd`. Returns 0, or -1 when there is no memory; the owner closes in both
- * cases. */
-int redis_connection_open(struct redis_connection *connection, int fd) __attribute__((warn_unused_result));
+/* Takes over the connected non-blocking socket `fd`, and the `tls` over it, if any. Returns 0, or -1 when there is no
+ * memory; the owner closes in both cases. */
+int redis_connection_open(struct redis_connection *connection, int fd, struct tls *tls)
+    __attribute__((warn_unused_result));
 
 /* Queues a command, or all of a queue, which is empty then. They go out at the end of this turn of the loop. */
 void redis_connection_send(struct redis_connection *connection, struct redis_command *command);

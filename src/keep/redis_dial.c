@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Makes sockets connected to the configured Redis: numeric addresses directly, names through libevent's resolver. */
+/* Makes connections to Redis: numeric addresses directly, names through libevent's resolver. */
 #include "keep/redis_dial.h"
 
 #include "base/clock.h"
@@ -25,10 +25,11 @@ struct lookup {
 
 struct redis_dial {
     struct event_base *base;
-    const struct config_redis *config;
+    struct redis_access *access; /* NULL: no TLS */
     redis_dialed *callback;
     void *argument;
     bool dialing;
+    struct redis_endpoint to;
     int64_t deadline;
     struct evdns_base *resolver; /* made for the first name to be looked up, and anew after a failure */
     bool resolver_failed;
@@ -36,8 +37,10 @@ struct redis_dial {
     struct evutil_addrinfo *addresses; /* of this attempt */
     struct evutil_addrinfo *next;      /* the first of them that was not tried yet */
     int fd;                            /* connecting, or -1 */
-    struct event *connecting;
-    const char *failure; /* of the last address tried */
+    struct tls *tls;                   /* shaking hands, or NULL */
+    int64_t address_deadline;          /* of the address that is being tried */
+    struct event *waiting;             /* for the socket */
+    struct error failure;              /* of the last address tried */
 };
 
 unsigned redis_retry_wait(unsigned *retry)
@@ -47,31 +50,47 @@ unsigned redis_retry_wait(unsigned *retry)
     return wait;
 }
 
+/* A Redis without TLS waits for the end of what it takes for a command. */
+#define NO_HANDSHAKE "no answer to the TLS handshake (does this port speak TLS?)"
+
 static void address_next(struct redis_dial *dial);
 
-struct redis_dial *redis_dial_new(struct event_base *base, const struct config_redis *config, redis_dialed *callback,
+struct redis_endpoint redis_endpoint_of(const struct config_redis *config)
+{
+    if (config->kind == CONFIG_REDIS_TCP)
+        return (struct redis_endpoint){.host = config->host, .port = config->port};
+    return (struct redis_endpoint){.path = config->path};
+}
+
+struct redis_dial *redis_dial_new(struct event_base *base, struct redis_access *access, redis_dialed *callback,
                                   void *argument)
 {
     struct redis_dial *dial = calloc(1, sizeof *dial);
     if (dial == NULL)
         return NULL;
     dial->base = base;
-    dial->config = config;
+    dial->access = access;
     dial->callback = callback;
     dial->argument = argument;
     dial->fd = -1;
     return dial;
 }
 
-void redis_dial_stop(struct redis_dial *dial)
+static void socket_close(struct redis_dial *dial)
 {
-    dial->dialing = false;
-    if (dial->connecting != NULL)
-        event_free(dial->connecting);
-    dial->connecting = NULL;
+    if (dial->waiting != NULL)
+        event_free(dial->waiting);
+    dial->waiting = NULL;
+    tls_free(&dial->tls);
     if (dial->fd >= 0)
         close(dial->fd);
     dial->fd = -1;
+}
+
+void redis_dial_stop(struct redis_dial *dial)
+{
+    dial->dialing = false;
+    socket_close(dial);
     if (dial->addresses != NULL)
         evutil_freeaddrinfo(dial->addresses);
     dial->addresses = dial->next = NULL;
@@ -90,11 +109,20 @@ void redis_dial_free(struct redis_dial **dial)
     *dial = NULL;
 }
 
-static void finish(struct redis_dial *dial, int fd, const char *failure)
+static void finish(struct redis_dial *dial)
 {
+    const int fd = dial->fd;
+    struct tls *tls = dial->tls;
     dial->fd = -1;
+    dial->tls = NULL;
     redis_dial_stop(dial);
-    dial->callback(dial->argument, fd, failure);
+    dial->callback(dial->argument, fd, tls, NULL);
+}
+
+static void give_up(struct redis_dial *dial, const char *failure)
+{
+    redis_dial_stop(dial);
+    dial->callback(dial->argument, -1, NULL, failure);
 }
 
 /* A connection to a machine that is gone shows within half a minute, also when nothing is asked. */
@@ -110,14 +138,58 @@ static void socket_options(int fd)
         (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
 }
 
-static void address_failed(struct redis_dial *dial, int error)
+static void address_failed(struct redis_dial *dial, const char *failure)
 {
-    event_free(dial->connecting);
-    dial->connecting = NULL;
-    close(dial->fd);
-    dial->fd = -1;
-    dial->failure = strerror(error);
+    error_set(&dial->failure, "%s", failure);
+    socket_close(dial);
     address_next(dial);
+}
+
+/* Waits for the socket no longer than until this address' share of the time is over. Returns 0, or an errno. */
+static int socket_await(struct redis_dial *dial, short events, event_callback_fn callback)
+{
+    int64_t left = (dial->address_deadline - clock_boot()) / 1000;
+    if (left < 1000)
+        left = 1000;
+    const struct timeval timeout = {left / 1000000, left % 1000000};
+    if (dial->waiting != NULL)
+        event_free(dial->waiting);
+    dial->waiting = event_new(dial->base, dial->fd, events, callback, dial);
+    return dial->waiting != NULL && event_add(dial->waiting, &timeout) == 0 ? 0 : ENOMEM;
+}
+
+static void handshake_go_on(struct redis_dial *dial);
+
+static void on_handshake(evutil_socket_t fd, short events, void *argument)
+{
+    struct redis_dial *dial = argument;
+    (void)fd;
+    if ((events & EV_TIMEOUT) != 0)
+        address_failed(dial, NO_HANDSHAKE);
+    else
+        handshake_go_on(dial);
+}
+
+static void handshake_go_on(struct redis_dial *dial)
+{
+    int error = 0;
+    switch (tls_handshake(dial->tls)) {
+    case TLS_DONE: finish(dial); return;
+    case TLS_READ: error = socket_await(dial, EV_READ, on_handshake); break;
+    case TLS_WRITE: error = socket_await(dial, EV_WRITE, on_handshake); break;
+    case TLS_FAILED: address_failed(dial, tls_failure(dial->tls)); return;
+    }
+    if (error != 0)
+        address_failed(dial, strerror(error));
+}
+
+static void handshake_start(struct redis_dial *dial)
+{
+    dial->tls = tls_new(redis_access_tls(dial->access), dial->fd, dial->to.host);
+    if (dial->tls != NULL)
+        handshake_go_on(dial);
+    else
+        address_failed(dial, strerror(ENOMEM));
 }
 
 static void on_connecting(evutil_socket_t fd, short events, void *argument)
@@ -128,28 +200,19 @@ static void on_connecting(evutil_socket_t fd, short events, void *argument)
     if ((events & EV_WRITE) != 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
         error = errno;
     if (error != 0)
-        address_failed(dial, error);
+        address_failed(dial, strerror(error));
+    else if (dial->to.path == NULL && dial->access != NULL && redis_access_tls(dial->access) != NULL)
+        handshake_start(dial);
     else
-        finish(dial, fd, NULL);
-}
-
-/* Waits for the connection no longer than this address' share of the time. */
-static int connection_await(struct redis_dial *dial, unsigned addresses_left)
-{
-    int64_t share = (dial->deadline - clock_boot()) / addresses_left / 1000;
-    if (share < 1000)
-        share = 1000;
-    struct timeval timeout = {share / 1000000, share % 1000000};
-    dial->connecting = event_new(dial->base, dial->fd, EV_WRITE, on_connecting, dial);
-    if (dial->connecting == NULL || event_add(dial->connecting, &timeout) < 0)
-        return ENOMEM;
-    return 0;
+        finish(dial);
 }
 
 /* Returns 0 when the connection is made or under way, else an errno. */
 static int socket_connect(struct redis_dial *dial, const struct sockaddr *address, socklen_t size,
                           unsigned addresses_left)
 {
+    const int64_t now = clock_boot();
+    dial->address_deadline = now + (dial->deadline - now) / addresses_left;
     dial->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (dial->fd < 0)
         return errno;
@@ -158,14 +221,9 @@ static int socket_connect(struct redis_dial *dial, const struct sockaddr *addres
     int error = connect(dial->fd, address, size) == 0 ? 0 : errno;
     /* Also when it is made at once: the loop says so. */
     if (error == 0 || error == EINPROGRESS)
-        error = connection_await(dial, addresses_left);
-    if (error == 0)
-        return 0;
-    if (dial->connecting != NULL)
-        event_free(dial->connecting);
-    dial->connecting = NULL;
-    close(dial->fd);
-    dial->fd = -1;
+        error = socket_await(dial, EV_WRITE, on_connecting);
+    if (error != 0)
+        socket_close(dial);
     return error;
 }
 
@@ -180,9 +238,10 @@ static void address_next(struct redis_dial *dial)
         int error = socket_connect(dial, address->ai_addr, (socklen_t)address->ai_addrlen, left);
         if (error == 0)
             return;
-        dial->failure = strerror(error);
+        error_set(&dial->failure, "%s", strerror(error));
     }
-    finish(dial, -1, dial->failure);
+    const struct error failure = dial->failure;
+    give_up(dial, failure.text);
 }
 
 static void on_looked_up(int result, struct evutil_addrinfo *addresses, void *argument)
@@ -200,7 +259,7 @@ static void on_looked_up(int result, struct evutil_addrinfo *addresses, void *ar
         return;
     }
     if (result != 0 || addresses == NULL) {
-        finish(dial, -1, result != 0 ? evutil_gai_strerror(result) : "the name has no address");
+        give_up(dial, result != 0 ? evutil_gai_strerror(result) : "the name has no address");
         return;
     }
     dial->addresses = dial->next = addresses;
@@ -236,12 +295,12 @@ static void name_look_up(struct redis_dial *dial, const char *port, const struct
     struct lookup *lookup = calloc(1, sizeof *lookup);
     if (dial->resolver == NULL || lookup == NULL) {
         free(lookup);
-        finish(dial, -1, strerror(ENOMEM));
+        give_up(dial, strerror(ENOMEM));
         return;
     }
     lookup->dial = dial;
     dial->lookup = lookup;
-    (void)evdns_getaddrinfo(dial->resolver, dial->config->host, port, hints, on_looked_up, lookup);
+    (void)evdns_getaddrinfo(dial->resolver, dial->to.host, port, hints, on_looked_up, lookup);
 }
 
 static void tcp_start(struct redis_dial *dial)
@@ -253,8 +312,8 @@ static void tcp_start(struct redis_dial *dial)
         .ai_protocol = IPPROTO_TCP,
         .ai_flags = EVUTIL_AI_NUMERICHOST | EVUTIL_AI_NUMERICSERV,
     };
-    snprintf(port, sizeof port, "%u", (unsigned)dial->config->port);
-    if (evutil_getaddrinfo(dial->config->host, port, &hints, &dial->addresses) == 0) {
+    snprintf(port, sizeof port, "%u", (unsigned)dial->to.port);
+    if (evutil_getaddrinfo(dial->to.host, port, &hints, &dial->addresses) == 0) {
         dial->next = dial->addresses;
         address_next(dial);
         return;
@@ -267,23 +326,31 @@ static void tcp_start(struct redis_dial *dial)
 static void unix_start(struct redis_dial *dial)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(dial->config->path) >= sizeof address.sun_path) {
-        finish(dial, -1, "the socket's path is too long");
+    if (strlen(dial->to.path) >= sizeof address.sun_path) {
+        give_up(dial, "the socket's path is too long");
         return;
     }
-    memcpy(address.sun_path, dial->config->path, strlen(dial->config->path));
+    memcpy(address.sun_path, dial->to.path, strlen(dial->to.path));
     int error = socket_connect(dial, (const struct sockaddr *)&address, sizeof address, 1);
     if (error != 0)
-        finish(dial, -1, strerror(error));
+        give_up(dial, strerror(error));
 }
 
-void redis_dial_start(struct redis_dial *dial, int64_t deadline)
+void redis_dial_start(struct redis_dial *dial, const struct redis_endpoint *to, int64_t deadline)
 {
     dial->dialing = true;
+    dial->to = *to;
     dial->deadline = deadline;
-    dial->failure = "no address";
-    if (dial->config->kind == CONFIG_REDIS_TCP)
+    error_set(&dial->failure, "no address");
+    if (dial->access != NULL)
+        redis_access_renew(dial->access);
+    if (to->path == NULL)
         tcp_start(dial);
     else
         unix_start(dial);
+}
+
+const char *redis_dial_lacks(const struct redis_dial *dial)
+{
+    return dial->tls != NULL ? NO_HANDSHAKE : "no connection";
 }

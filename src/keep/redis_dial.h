@@ -1,15 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* Makes sockets connected to the configured Redis without ever blocking the loop: looks the name up, and tries its
- * addresses one after the other. */
+/* Makes connections to Redis without ever blocking the loop: looks the name up, tries its addresses one after the
+ * other, and does the handshake of TLS where there is to be TLS. */
 #ifndef TK_KEEP_REDIS_DIAL_H
 #define TK_KEEP_REDIS_DIAL_H
 
 #include "base/config.h"
+#include "base/tls.h"
+#include "keep/redis_access.h"
 
 #include <event2/event.h>
 #include <stdint.h>
 
 struct redis_dial;
+
+/* Where a Redis is. */
+struct redis_endpoint {
+    const char *path; /* of a unix socket; NULL: TCP */
+    const char *host; /* name or address */
+    uint16_t port;
+};
+
+/* The one of the configuration, whose strings it uses. */
+struct redis_endpoint redis_endpoint_of(const struct config_redis *config);
 
 enum { REDIS_RETRY_MIN = 50, REDIS_RETRY_MAX = 500 }; /* milliseconds from a failure to the next attempt */
 
@@ -17,18 +29,23 @@ enum { REDIS_RETRY_MIN = 50, REDIS_RETRY_MAX = 500 }; /* milliseconds from a fai
  * REDIS_RETRY_MIN, up to REDIS_RETRY_MAX. */
 unsigned redis_retry_wait(unsigned *retry);
 
-/* Takes over the connected, non-blocking, close-on-exec socket `fd`; or `fd` is -1 and `failure` says why, for people.
- * The callback may come from within redis_dial_start. */
-typedef void redis_dialed(void *argument, int fd, const char *failure);
+/* Takes over the connected, non-blocking, close-on-exec socket `fd` and, where there is TLS, what goes over it; else
+ * `tls` is NULL. Or `fd` is -1 and `failure` says why, for people. The callback may come from within redis_dial_start.
+ */
+typedef void redis_dialed(void *argument, int fd, struct tls *tls, const char *failure);
 
-/* `config` must live as long as the result. NULL when there is no memory. */
-struct redis_dial *redis_dial_new(struct event_base *base, const struct config_redis *config, redis_dialed *callback,
+/* `access` says whether there is TLS over TCP, and is renewed with each attempt; NULL: there is none. It must live as
+ * long as the result. NULL when there is no memory. */
+struct redis_dial *redis_dial_new(struct event_base *base, struct redis_access *access, redis_dialed *callback,
                                   void *argument) __attribute__((warn_unused_result));
 
-/* Starts an attempt, which must not be under way; the callback follows, unless the attempt is stopped. Each address
- * gets an equal share of the time left until `deadline` (clock_boot); a look-up takes as long as it takes: the caller
- * ends the attempt at the deadline. */
-void redis_dial_start(struct redis_dial *dial, int64_t deadline);
+/* Starts an attempt, which must not be under way; the callback follows, unless the attempt is stopped. The strings of
+ * `to` must live as long as the attempt. Each address gets an equal share of the time left until `deadline`
+ * (clock_boot); a look-up takes as long as it takes: the caller ends the attempt at the deadline. */
+void redis_dial_start(struct redis_dial *dial, const struct redis_endpoint *to, int64_t deadline);
+
+/* What the attempt under way has been waiting for, for people: "no ...". */
+const char *redis_dial_lacks(const struct redis_dial *dial);
 
 /* Stops the attempt under way, if any: no callback follows. */
 void redis_dial_stop(struct redis_dial *dial);

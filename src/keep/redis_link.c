@@ -326,9 +326,18 @@ static void on_replied(void *argument, struct redis_command *command, const redi
     handshake_reply(link, reply);
 }
 
+/* A Redis that speaks TLS hangs up on whom it cannot understand. */
 static void on_failed(void *argument, const char *reason)
 {
-    connection_close(argument, reason);
+    struct redis_link *link = argument;
+    const struct config_redis *config = link->settings.config;
+    struct error hint;
+    if (link->state == STATE_HANDSHAKE && link->handshake.answered == 0 && config->kind == CONFIG_REDIS_TCP &&
+        !config->encrypted) {
+        error_set(&hint, "%s before it answered (if this port speaks TLS, the URL begins with rediss://)", reason);
+        reason = hint.text;
+    }
+    connection_close(link, reason);
 }
 
 static const struct redis_connection_owner owner = {
@@ -383,7 +392,7 @@ static void handshake_send(void *argument, int argc, const char *const *argv)
     redis_connection_send(&link->connection, command);
 }
 
-static void on_dialed(void *argument, int fd, const char *failure)
+static void on_dialed(void *argument, int fd, struct tls *tls, const char *failure)
 {
     struct redis_link *link = argument;
     const struct redis_link_settings *settings = &link->settings;
@@ -391,14 +400,14 @@ static void on_dialed(void *argument, int fd, const char *failure)
         connection_close(link, failure);
         return;
     }
-    if (redis_connection_open(&link->connection, fd) < 0) {
+    if (redis_connection_open(&link->connection, fd, tls) < 0) {
         connection_close(link, strerror(ENOMEM));
         return;
     }
     state_set(link, STATE_HANDSHAKE, 0);
     link->handshake = (struct redis_handshake){
         .config = settings->config,
-        .password = settings->password,
+        .password = settings->access != NULL ? redis_access_password(settings->access) : NULL,
         .send = handshake_send,
         .argument = link,
         .fence = redis_fence_of(settings->shared, settings->slot),
@@ -411,7 +420,8 @@ static void attempt_start(struct redis_link *link)
 {
     int64_t timeout = clock_from_seconds(link->settings.config->connect_timeout);
     state_set(link, STATE_DIALING, timeout);
-    redis_dial_start(link->dial, clock_boot() + timeout);
+    const struct redis_endpoint to = redis_endpoint_of(link->settings.config);
+    redis_dial_start(link->dial, &to, clock_boot() + timeout);
 }
 
 static void on_state_timer(evutil_socket_t fd, short events, void *argument)
@@ -424,7 +434,8 @@ static void on_state_timer(evutil_socket_t fd, short events, void *argument)
         attempt_start(link);
         return;
     }
-    error_set(&reason, "%s within %g s", link->state == STATE_DIALING ? "no connection" : "no answer to the handshake",
+    error_set(&reason, "%s within %g s",
+              link->state == STATE_DIALING ? redis_dial_lacks(link->dial) : "no answer to the handshake",
               link->settings.config->connect_timeout);
     connection_close(link, reason.text);
 }
@@ -434,7 +445,7 @@ static void on_state_timer(evutil_socket_t fd, short events, void *argument)
 static bool link_set_up(struct redis_link *link)
 {
     struct event_base *base = link->settings.base;
-    link->dial = redis_dial_new(base, link->settings.config, on_dialed, link);
+    link->dial = redis_dial_new(base, link->settings.access, on_dialed, link);
     link->state_timer = evtimer_new(base, on_state_timer, link);
     link->deciding = evtimer_new(base, on_deciding, link);
     link->deadline = evtimer_new(base, on_deadline, link);

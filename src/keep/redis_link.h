@@ -8,6 +8,7 @@
 #include "base/config.h"
 #include "base/reports.h"
 #include "base/shared.h"
+#include "keep/redis_access.h"
 
 #include <event2/event.h>
 #include <hiredis/hiredis.h>
@@ -47,7 +48,7 @@ typedef void redis_callback(void *argument, enum redis_outcome outcome, const re
 struct redis_link_settings {
     struct event_base *base;
     const struct config_redis *config;
-    const char *password; /* NULL: no AUTH; must live as long as the link */
+    struct redis_access *access; /* NULL: no login and no TLS; must live as long as the link */
     struct shared
         *shared; /* must live as long as the link; connections of all its slots are ended when they may hold changes */
     struct reports *reports; /* hears when Redis goes and comes back; may be NULL */

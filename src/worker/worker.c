@@ -8,7 +8,6 @@
 #include "base/memory.h"
 #include "base/privileges.h"
 #include "base/reports.h"
-#include "base/secret_file.h"
 #include "base/signals.h"
 #include "keep/policy.h"
 #include "worker/accept.h"
@@ -25,19 +24,18 @@
 #include <string.h>
 #include <time.h>
 
-enum { PASSWORD_MAX = 512, CHECK_WAIT_SECONDS = 5, REPORTS_LAST_TRIES = 100 };
+enum { CHECK_WAIT_SECONDS = 5, REPORTS_LAST_TRIES = 100 };
 
 /* What only a worker may know. */
 struct secrets {
     struct vault *vault;
-    char *password; /* NULL: Redis asks for none */
+    struct redis_access *access;
 };
 
 static void secrets_free(struct secrets *secrets)
 {
     vault_free(&secrets->vault);
-    sodium_free(secrets->password);
-    secrets->password = NULL;
+    redis_access_free(&secrets->access);
 }
 
 /* Opens the secrets, as root where there is one, and then gives up root. */
@@ -48,9 +46,7 @@ static bool take_secrets(const struct config *config, struct secrets *secrets)
     if (sodium_init() < 0)
         error_set(&error, "cannot start libsodium");
     else if ((secrets->vault = vault_open_keyring(config->keyring, &error)) != NULL &&
-             (config->redis.password_file == NULL ||
-              (secrets->password =
-                   secret_file_line(config->redis.password_file, "Redis password", PASSWORD_MAX, &error)) != NULL) &&
+             (secrets->access = redis_access_open(&config->redis, &error)) != NULL &&
              privileges_drop(config->user, &error) == 0)
         return true;
     log_error("%s", error.text);
@@ -279,7 +275,7 @@ static bool process_start(struct process *process, const struct worker_setup *se
         .shared = setup->shared,
         .slot = setup->slot,
         .vault = secrets->vault,
-        .password = secrets->password,
+        .access = secrets->access,
         .reports = worker->reports,
         .batch_done = on_batch_done,
         .batch_argument = worker,
@@ -368,7 +364,7 @@ static void trip_done(void *argument, enum redis_outcome outcome, const redisRep
     event_base_loopbreak(trip->base);
 }
 
-static bool check_redis(const struct config *config, const char *password)
+static bool check_redis(const struct config *config, struct redis_access *access)
 {
     static const struct timeval limit = {CHECK_WAIT_SECONDS, 0};
     static const char *const words[] = {"PING"};
@@ -377,8 +373,8 @@ static bool check_redis(const struct config *config, const char *password)
     struct shared *shared = shared_create();
     if (trip.base == NULL || shared == NULL)
         memory_exhausted();
-    struct redis_link *link = redis_link_new(&(struct redis_link_settings){
-        .base = trip.base, .config = &config->redis, .password = password, .shared = shared});
+    struct redis_link *link = redis_link_new(
+        &(struct redis_link_settings){.base = trip.base, .config = &config->redis, .access = access, .shared = shared});
     if (link == NULL)
         memory_exhausted();
     redis_link_command(link, REDIS_READ, trip_done, &trip, 1, words, sizes);
@@ -402,9 +398,10 @@ int worker_check(const struct config *config, bool redis)
         return EXIT_STATUS_CONFIG;
     log_info("the keyring %s holds %zu key%s", config->keyring, vault_keys(secrets.vault),
              vault_keys(secrets.vault) == 1 ? "" : "s");
+    redis_access_note_unreadable(secrets.access);
     const bool loaded = take_policies(config, NULL, &policies);
     policies_free(&policies);
-    const bool reached = !redis || check_redis(config, secrets.password);
+    const bool reached = !redis || check_redis(config, secrets.access);
     secrets_free(&secrets);
     if (!loaded)
         return EXIT_STATUS_CONFIG;

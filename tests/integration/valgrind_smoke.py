@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """One run of everything under valgrind: the installed server on its private Redis, every request as a line, the most of
-them over RESP, the client's commands, a reload and a stop. What valgrind reports of any process must be nothing."""
+them over RESP, the client's commands, a reload and a stop; and Redis over TLS. What valgrind reports of any process must be nothing."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from certificates import Authority
 from client import Client
 from daemon import program
 from tokens import data, key_of, to_json, token
@@ -160,6 +161,11 @@ def verdict(address):
         return False
 
 
+def assert_clean(folder):
+    findings = "".join(report.read_text() for report in sorted(Path(folder).glob("valgrind.*")))
+    assert findings == "", findings
+
+
 def test_everything_is_clean_under_valgrind(folder):
     """No process of a server that has done everything has touched memory that it should not, or leaked."""
     address = os.path.join(folder, "state", "admin.sock")
@@ -181,5 +187,28 @@ def test_everything_is_clean_under_valgrind(folder):
     finally:
         server.kill()
         server.wait()
-    findings = "".join(report.read_text() for report in sorted(Path(folder).glob("valgrind.*")))
-    assert findings == "", findings
+    assert_clean(folder)
+
+
+def test_tls_to_redis_is_clean_under_valgrind(folder, start_redis, start_daemon):
+    """Connections over TLS that carried everything, were lost, refused, and made again with other certificates."""
+    authority, stranger = Authority(folder), Authority(folder, "stranger")
+    port = free_port()
+    settings = authority.server_settings(port, clients=authority.ca)
+    redis = start_redis(settings=settings)
+    certificate, key = authority.issue("client")
+    daemon = start_daemon(f"rediss://localhost:{port}", workers=1, wrapper=valgrind(folder), redis_options={
+        "tls-ca": authority.ca, "tls-certificate-file": certificate, "tls-key-file": key, "connect-timeout": 5})
+    until(lambda: verdict(daemon.manage), 60, "a verdict")
+    run_conversation(daemon.manage)
+    redis.kill()
+    redis.settings = authority.server_settings(port, clients=stranger.ca)
+    redis.start()
+    daemon.wait_log("the server refused our certificate", 60)
+    redis.kill()
+    for old, new in zip((certificate, key), stranger.issue("client")):
+        os.rename(new, old)
+    redis.start()
+    until(lambda: verdict(daemon.manage), 60, "a verdict")
+    daemon.stop()
+    assert_clean(folder)

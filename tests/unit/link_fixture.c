@@ -5,6 +5,7 @@
 #include "base/clock.h"
 
 #include <setjmp.h>
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ void fixture_init(struct link_fixture *fixture)
 {
     memset(fixture, 0, sizeof *fixture);
     fixture->base = event_base_new();
+    assert_true(sodium_init() >= 0);
     fixture->shared = shared_create();
     fixture->answers = calloc(ANSWERS_MAX, sizeof *fixture->answers);
     assert_true(fixture->base != NULL && fixture->shared != NULL && fixture->answers != NULL);
@@ -51,6 +53,7 @@ void fixture_destroy(struct link_fixture *fixture)
     if (fixture->saved_stderr >= 0)
         fprintf(stderr, "%s", fixture_log_end(fixture));
     redis_link_free(&fixture->link);
+    fixture_password(fixture, NULL);
     fixture_turn(fixture, 1);
     event_base_free(fixture->base);
     shared_destroy(&fixture->shared);
@@ -72,6 +75,24 @@ void fixture_use_tcp(struct link_fixture *fixture, const char *host, uint16_t po
     fixture->config.url = url;
     fixture->config.host = (char *)(uintptr_t)host;
     fixture->config.port = port;
+}
+
+void fixture_password(struct link_fixture *fixture, const char *password)
+{
+    struct error error;
+    redis_access_free(&fixture->settings.access);
+    if (fixture->password_file[0] != '\0')
+        unlink(fixture->password_file);
+    fixture->password_file[0] = '\0';
+    if (password == NULL)
+        return;
+    strcpy(fixture->password_file, "/tmp/test-password-XXXXXX");
+    int fd = mkstemp(fixture->password_file);
+    assert_int_equal(write(fd, password, strlen(password)), strlen(password));
+    close(fd);
+    fixture->config.password_file = fixture->password_file;
+    fixture->settings.access = redis_access_open(&fixture->config, &error);
+    assert_non_null(fixture->settings.access);
 }
 
 void fixture_link(struct link_fixture *fixture)

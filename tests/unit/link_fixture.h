@@ -29,7 +29,8 @@ struct link_fixture {
     unsigned n;        /* commands given */
     unsigned answered; /* callbacks that came */
     unsigned batches;
-    FILE *log; /* standard error goes here while it is captured */
+    char password_file[64]; /* empty: none */
+    FILE *log;              /* standard error goes here while it is captured */
     int saved_stderr;
     char log_text[16384];
 };
@@ -43,6 +44,9 @@ void fixture_destroy(struct link_fixture *fixture);
 
 void fixture_use_unix(struct link_fixture *fixture, const char *path);
 void fixture_use_tcp(struct link_fixture *fixture, const char *host, uint16_t port);
+/* What it logs in with from here on; NULL: nothing. Not while there is a link. */
+void fixture_password(struct link_fixture *fixture, const char *password);
+
 void fixture_link(struct link_fixture *fixture);
 
 /* Gives a command of words, the last followed by NULL, or of `argc` words with sizes; returns the index of its

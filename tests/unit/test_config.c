@@ -35,6 +35,8 @@ static void defaults(void **state)
     assert_string_equal(config->redis.prefix, "token:");
     assert_null(config->redis.username);
     assert_null(config->redis.password_file);
+    assert_null(config->redis.tls.ca);
+    assert_int_equal(config->redis.tls.minimum_version, CONFIG_TLS_1_2);
     assert_true(config->redis.connect_timeout == 1 && config->redis.command_timeout == 2);
     assert_int_equal(config->cache_bytes, 67108864);
     assert_int_equal(config->cache_entries, 100000);
@@ -172,6 +174,16 @@ static void redis_variants(void **state)
     assert_string_equal(config->redis.username, "bob");
     assert_string_equal(config->redis.password_file, in_folder("pw"));
     assert_string_equal(config->redis.prefix, "");
+    assert_false(config->redis.encrypted);
+    config_free(&config);
+    config = load_good(LISTENER "redis { tls-ca = ca tls-certificate-file = c tls-key-file = /k tls-server-name = r\n"
+                                "tls-minimum-version = 1.3 url = rediss://h }");
+    assert_true(config->redis.encrypted);
+    assert_string_equal(config->redis.tls.ca, in_folder("ca"));
+    assert_string_equal(config->redis.tls.certificate_file, in_folder("c"));
+    assert_string_equal(config->redis.tls.key_file, "/k");
+    assert_string_equal(config->redis.tls.server_name, "r");
+    assert_int_equal(config->redis.tls.minimum_version, CONFIG_TLS_1_3);
     config_free(&config);
     config = load_good(LISTENER "redis { url = private:/srv/tk }");
     assert_int_equal(config->redis.kind, CONFIG_REDIS_PRIVATE);
@@ -376,7 +388,11 @@ static void sample_loads(void **state)
     assert_null(config->user);
     config_free(&config);
 
-    config = load_good(uncomment(text));
+    /* All options at once want a URL of TLS. */
+    char *url = strstr(uncomment(text), "url = \"redis://");
+    assert_non_null(url);
+    memcpy(url, "url =\"rediss://", strlen("url =\"rediss://"));
+    config = load_good(text);
     free(text);
     assert_int_equal(config->n_hooks, 2);
     assert_int_equal(config->n_policies, 1);

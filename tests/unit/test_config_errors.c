@@ -101,7 +101,20 @@ static const struct {
      "1: redis.url: there is a password in the URL, where others may see it; give the user in redis.username and the "
      "password in a file of its own, redis.password-file"},
     {"redis { url = redis://h/hunter2 }", "1: redis.url: the database is not a number from 0 to 65535"},
-    {"redis { url = rediss://h }", "1: redis.url: rediss is not in this version; give redis://, unix: or private:"},
+    {"redis { url = cluster://h }",
+     "1: redis.url: cluster is not in this version; give redis://, rediss://, unix: or private:"},
+    {"redis {\n tls-ca = /a }",
+     "1: redis.tls-ca: the URL is none of TLS, so it has no effect; let the URL begin with rediss://"},
+    {"redis { url = redis://h tls-server-name = h }",
+     "1: redis.tls-server-name: the URL is none of TLS, so it has no effect; let the URL begin with rediss://"},
+    {"redis { url = rediss://h tls-certificate-file = a }",
+     "1: redis.tls-key-file: it is missing; a certificate and its key go together"},
+    {"redis { url = rediss://h tls-key-file = a }",
+     "1: redis.tls-certificate-file: it is missing; a certificate and its key go together"},
+    {"redis { url = rediss://h tls-server-name = \"a b\" }",
+     "1: redis.tls-server-name: this is neither the name nor the address of a machine"},
+    {"redis { tls-minimum-version = 1.1 }",
+     "1: redis.tls-minimum-version: \"1.1\" is none of 1.2|1.3; give one of them"},
     {"redis { url = private:here }",
      "1: redis.url: the folder of the private Redis is not absolute; give private:/FOLDER"},
     {"redis {\n url = \"redis://bob@h\"\n username = bob }",
@@ -128,7 +141,8 @@ static const struct {
     {"cache {\n stale = 5 }", "2: cache.stale: there is no such option; known are bytes, entries, negative-entries, "
                               "ttl, negative-ttl, stale-on-error"},
     {"redis { min-replicas-acked = 1 }", "1: redis.min-replicas-acked: there is no such option; known are url, prefix, "
-                                         "username, password-file, connect-timeout, command-timeout"},
+                                         "username, password-file, tls-ca, tls-certificate-file, tls-key-file, "
+                                         "tls-server-name, tls-minimum-version, connect-timeout, command-timeout"},
     {"log { ../hunter2 = 1 }", "1: log.(not a name): there is no such option; known are level, format"},
     {"\nprefix = a", "2: prefix: there is no such option or section; known are workers, user, keyring, max-line, "
                      "max-inflight, idle-timeout, request-timeout, write-timeout, drain-timeout, log, listener, redis, "

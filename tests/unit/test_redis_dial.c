@@ -23,19 +23,20 @@
 
 struct world {
     struct event_base *base;
-    struct config_redis config;
+    struct redis_endpoint to;
     struct redis_dial *dial;
     unsigned called;
     int fd;
     char failure[64];
 };
 
-static void on_dialed(void *argument, int fd, const char *failure)
+static void on_dialed(void *argument, int fd, struct tls *tls, const char *failure)
 {
     struct world *world = argument;
     world->called++;
     world->fd = fd;
     assert_int_equal(fd < 0, failure != NULL);
+    assert_null(tls);
     snprintf(world->failure, sizeof world->failure, "%s", failure == NULL ? "" : failure);
 }
 
@@ -45,7 +46,7 @@ static int set_up(void **state)
     assert_non_null(world);
     world->base = event_base_new();
     world->fd = -1;
-    world->dial = redis_dial_new(world->base, &world->config, on_dialed, world);
+    world->dial = redis_dial_new(world->base, NULL, on_dialed, world);
     assert_non_null(world->dial);
     *state = world;
     return 0;
@@ -66,11 +67,10 @@ static int tear_down(void **state)
 /* Dials `host`, or the path when that is NULL, until the callback came or `seconds` are over. */
 static void dial(struct world *world, const char *host, double seconds)
 {
-    world->config.kind = host == NULL ? CONFIG_REDIS_UNIX : CONFIG_REDIS_TCP;
-    world->config.host = (char *)(uintptr_t)host;
+    world->to.host = host;
     int64_t end = clock_boot() + clock_from_seconds(seconds);
     world->called = 0;
-    redis_dial_start(world->dial, end);
+    redis_dial_start(world->dial, &world->to, end);
     while (world->called == 0 && clock_boot() < end + 20 * CLOCK_SECOND) {
         event_base_loop(world->base, EVLOOP_NONBLOCK);
         usleep(1000);
@@ -102,7 +102,7 @@ static void dials_addresses_and_names(void **state)
     } cases[] = {{AF_INET, "127.0.0.1"}, {AF_INET, "localhost"}, {AF_INET6, "::1"}};
     struct world *world = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int listener = listen_on(cases[i].family, &world->config.port), no_delay = 0, keep_alive = 0;
+        int listener = listen_on(cases[i].family, &world->to.port), no_delay = 0, keep_alive = 0;
         socklen_t size = sizeof(int);
         if (listener < 0)
             continue;
@@ -123,18 +123,18 @@ static void says_why_not(void **state)
 {
     struct world *world = *state;
     static char long_path[200], missing[] = "/nonexistent/redis.sock";
-    int listener = listen_on(AF_INET, &world->config.port);
+    int listener = listen_on(AF_INET, &world->to.port);
     close(listener);
     dial(world, "127.0.0.1", 1);
     assert_int_equal(world->called, 1);
     assert_string_equal(world->failure, "Connection refused");
     dial(world, "localhost", 1);
     assert_string_equal(world->failure, "Connection refused");
-    world->config.path = missing;
+    world->to.path = missing;
     dial(world, NULL, 1);
     assert_string_equal(world->failure, "No such file or directory");
     memset(long_path, 'x', sizeof long_path - 1);
-    world->config.path = long_path;
+    world->to.path = long_path;
     dial(world, NULL, 1);
     assert_string_equal(world->failure, "the socket's path is too long");
     assert_int_equal(world->called, 1);
@@ -144,9 +144,9 @@ static void says_why_not(void **state)
 static void gives_up_when_nobody_answers(void **state)
 {
     struct world *world = *state;
-    int listener = listen_on(AF_INET, &world->config.port), fillers[3];
+    int listener = listen_on(AF_INET, &world->to.port), fillers[3];
     struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(world->config.port)};
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(world->to.port)};
     for (size_t i = 0; i < 3; i++) {
         fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         (void)connect(fillers[i], (struct sockaddr *)&address, sizeof address);
@@ -170,11 +170,9 @@ static void gives_up_when_nobody_answers(void **state)
 static void stops(void **state)
 {
     struct world *world = *state;
-    int listener = listen_on(AF_INET, &world->config.port);
-    static char host[] = "127.0.0.1";
-    world->config.kind = CONFIG_REDIS_TCP;
-    world->config.host = host;
-    redis_dial_start(world->dial, clock_boot() + CLOCK_SECOND);
+    int listener = listen_on(AF_INET, &world->to.port);
+    world->to.host = "127.0.0.1";
+    redis_dial_start(world->dial, &world->to, clock_boot() + CLOCK_SECOND);
     redis_dial_stop(world->dial);
     redis_dial_stop(world->dial);
     for (unsigned i = 0; i < 20; i++) {

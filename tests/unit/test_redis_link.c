@@ -147,7 +147,7 @@ static void names_itself_and_logs_in(void **state)
     ask_beside(beside, "ACL SETUSER keeper on >open ~* +@all", NULL, 0);
     redisFree(beside);
     for (unsigned i = 0; i < 2; i++) {
-        fixture->settings.password = i == 0 ? "sesame" : "open";
+        fixture_password(fixture, i == 0 ? "sesame" : "open");
         fixture->config.username = i == 0 ? NULL : keeper;
         fixture_link(fixture);
         unsigned who = fixture_ask(fixture, REDIS_READ, "ACL", "WHOAMI", NULL);
@@ -180,7 +180,7 @@ static void refuses_at_once_when_it_may_not_in(void **state)
     ask_beside(beside, "ACL SETUSER keeper on >open ~* +@all -client|list", NULL, 0);
     redisFree(beside);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        fixture->settings.password = cases[i].password;
+        fixture_password(fixture, cases[i].password);
         fixture->config.username = (char *)(uintptr_t)cases[i].username;
         fixture_log_begin(fixture);
         fixture_link(fixture);

@@ -533,7 +533,7 @@ static void counts_a_refused_handshake_as_away(void **state)
         set_up(&one);
         struct fake *fake = one;
         struct link_fixture *fixture = &fake->fixture;
-        fixture->settings.password = "sesame";
+        fixture_password(fixture, "sesame");
         fake->refused = cases[i].word;
         fake->refusal = cases[i].reply;
         fixture_log_begin(fixture);

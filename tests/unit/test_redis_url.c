@@ -10,6 +10,9 @@
 #include <cmocka.h>
 
 #define LONG_96 "/bcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdef"
+#define NO_KIND                                                                                                  \
+    "the URL is of no known kind; give redis://HOST:PORT/DATABASE, the same with rediss:// for TLS, unix:/PATH " \
+    "or private:/FOLDER"
 #define PASSWORD                                                                                                    \
     "there is a password in the URL, where others may see it; give the user in redis.username and the password in " \
     "a file of its own, redis.password-file"
@@ -44,6 +47,8 @@ static void good_urls(void **state)
         {"redis://[2001:db8::7]:7000/1", {.host = "2001:db8::7", .port = 7000, .database = 1}},
         {"redis://bob@h", {.host = "h", .port = 6379, .username = "bob"}},
         {"redis://token_keep-1@[::1]:7/3", {.host = "::1", .port = 7, .database = 3, .username = "token_keep-1"}},
+        {"rediss://h", {.host = "h", .port = 6379, .encrypted = true}},
+        {"rediss://bob@[::1]:7/3", {.host = "::1", .port = 7, .database = 3, .username = "bob", .encrypted = true}},
         {"unix:/run/redis.sock", {.kind = CONFIG_REDIS_UNIX, .path = "/run/redis.sock"}},
         {"unix:///run/redis.sock", {.kind = CONFIG_REDIS_UNIX, .path = "/run/redis.sock"}},
         {"unix:/run/redis.sock?db=9", {.kind = CONFIG_REDIS_UNIX, .path = "/run/redis.sock", .database = 9}},
@@ -65,6 +70,7 @@ static void good_urls(void **state)
         assert_same(redis.path, cases[i].expected.path);
         assert_same(redis.directory, cases[i].expected.directory);
         assert_int_equal(redis.database, cases[i].expected.database);
+        assert_int_equal(redis.encrypted, cases[i].expected.encrypted);
         assert_same(redis.username, cases[i].expected.username);
         release(&redis);
     }
@@ -73,13 +79,13 @@ static void good_urls(void **state)
 static const struct {
     const char *url, *error;
 } bad_cases[] = {
-    {"", "the URL is of no known kind; give redis://HOST:PORT/DATABASE, unix:/PATH or private:/FOLDER"},
-    {"hunter2", "the URL is of no known kind; give redis://HOST:PORT/DATABASE, unix:/PATH or private:/FOLDER"},
-    {"http://hunter2/", "the URL is of no known kind; give redis://HOST:PORT/DATABASE, unix:/PATH or private:/FOLDER"},
-    {"redis:hunter2", "the URL is of no known kind; give redis://HOST:PORT/DATABASE, unix:/PATH or private:/FOLDER"},
-    {"rediss://hunter2", "rediss is not in this version; give redis://, unix: or private:"},
-    {"sentinel://hunter2", "sentinel is not in this version; give redis://, unix: or private:"},
-    {"cluster://hunter2", "cluster is not in this version; give redis://, unix: or private:"},
+    {"", NO_KIND},
+    {"hunter2", NO_KIND},
+    {"http://hunter2/", NO_KIND},
+    {"redis:hunter2", NO_KIND},
+    {"rediss://", "the host is missing"},
+    {"sentinel://hunter2", "sentinel is not in this version; give redis://, rediss://, unix: or private:"},
+    {"cluster://hunter2", "cluster is not in this version; give redis://, rediss://, unix: or private:"},
     {"redis://bob:hunter2@h", PASSWORD},
     {"redis://:hunter2@h", PASSWORD},
     {"redis://bob:hun/ter2@h", PASSWORD},
@@ -137,9 +143,10 @@ static void later_url_replaces(void **state)
     (void)state;
     struct config_redis redis = {0};
     struct error error;
-    assert_int_equal(redis_url_parse("redis://h:7/3", &redis, &error), 0);
+    assert_int_equal(redis_url_parse("rediss://h:7/3", &redis, &error), 0);
     assert_int_equal(redis_url_parse("unix:/a", &redis, &error), 0);
     assert_null(redis.host);
+    assert_false(redis.encrypted);
     assert_int_equal(redis.port, 0);
     assert_int_equal(redis.database, 0);
     assert_int_equal(redis_url_private("/with space and %", &redis, &error), 0);
