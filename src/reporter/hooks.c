@@ -2,6 +2,7 @@
 /* All hooks of the process. */
 #include "reporter/hooks.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/lua_keep.h"
 #include "base/memory.h"
@@ -12,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+
+static const int64_t dropped_interval = 10 * CLOCK_SECOND;
 
 /* A problem that waits to be told. Its texts stand behind it. */
 struct raised {
@@ -28,7 +31,8 @@ struct hooks {
     struct event *tell;
     STAILQ_HEAD(, raised) raised;
     unsigned n_raised;
-    unsigned long dropped; /* problems that found the queue full */
+    unsigned long dropped; /* problems that found the queue full, since that was told */
+    int64_t next_dropped;  /* boot-time clock: until then the log hears of none */
 };
 
 void hooks_event(struct hooks *hooks, const struct audit_event *event)
@@ -58,10 +62,22 @@ void hooks_problem(struct hooks *hooks, const struct problem *problem)
     }
 }
 
+/* A hook that answers each problem with two fills the queue in every turn: a line every ten seconds. */
+static void tell_dropped(struct hooks *hooks)
+{
+    const int64_t now = clock_boot();
+    if (hooks->dropped == 0 || now < hooks->next_dropped)
+        return;
+    log_error("hooks have raised %lu problems more than can wait; they are dropped", hooks->dropped);
+    hooks->dropped = 0;
+    hooks->next_dropped = now + dropped_interval;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *argument)
 {
     struct hooks *hooks = argument;
     (void)fd, (void)what;
+    tell_dropped(hooks);
     for (size_t i = 0; i < hooks->n; i++) {
         hook_settle(hooks->table[i]);
         lua_State *lua = hook_begin(hooks->table[i], HOOK_TICK);
@@ -145,9 +161,7 @@ static void on_tell(evutil_socket_t fd, short what, void *argument)
         hooks_problem(hooks, &raised->problem);
         free(raised);
     }
-    if (hooks->dropped > 0)
-        log_error("hooks have raised %lu problems more than can wait; they are dropped", hooks->dropped);
-    hooks->dropped = 0;
+    tell_dropped(hooks);
     if (hooks->n_raised > 0)
         tell_soon(hooks);
 }
@@ -202,6 +216,8 @@ static void stop(struct hooks *hooks)
         on_tell(-1, 0, hooks);
     for (size_t i = 0; i < hooks->n; i++)
         hook_stop(hooks->table[i]);
+    hooks->next_dropped = 0;
+    tell_dropped(hooks);
 }
 
 void hooks_free(struct hooks **hooks)

@@ -319,6 +319,12 @@ static void problems_of_hooks(void **state)
         hooks_raise(hooks, &(struct problem){.kind = event_text("k3"), .message = event_text("m")});
     turn(0.1);
     assert_said("hooks have raised 4 problems more than can wait; they are dropped\n", 1);
+    for (int i = 0; i < HOOK_PROBLEMS_MAX + 4; i++)
+        hooks_raise(hooks, &(struct problem){.kind = event_text("k3"), .message = event_text("m")});
+    turn(0.1);
+    assert_said("hooks have raised", 1);
+    hooks_free(&hooks);
+    assert_said("hooks have raised", 2);
 }
 
 static int quiet;
