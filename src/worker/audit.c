@@ -200,6 +200,8 @@ void audit_scan(struct request *request, enum event_kind kind, enum keep_result 
         return;
     struct audit_event event = event_of(request, kind);
     set_result(&event, result);
+    if (result == KEEP_CORRUPT)
+        event.result = EVENT_ERROR; /* some are left, and nobody can tell whose */
     event.username = event_text(request->username);
     event.count = count;
     report_change(request, &event);

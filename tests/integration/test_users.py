@@ -275,13 +275,14 @@ def test_rotation(own):
 
 def test_values_under_a_key_that_is_not_there(own):
     """They might be the user's, and good elsewhere."""
-    daemon = own()
+    daemon = own(audit={})
     with daemon.connect() as client:
         gone, text = store(client), store(client)
         Planter(daemon).plant(data(gone), sealing=new_key())
         assert listed(client) == {key_of(text)}
         assert client.ask("DELETE USER alice").last.startswith("ERR corrupt 1 tokens were deleted; 1 ")
         assert client.ask("GET " + text).last == "NO invalid"
+    daemon.wait_record(event="token.delete_user", username="alice", count=1, result="error", reason="unreadable")
 
 
 def test_verify_all_fix_makes_entries(own):
