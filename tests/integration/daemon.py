@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: MIT
 """tokenkeepd in a folder of its own: its configuration written, started, watched and stopped."""
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import subprocess
+import time
 
 from client import Client, Closed, connect
 from hooks import json_lines, matches
 from sealed import new_key, write_keyring
-from waiting import SLOWNESS, free_port, until
+from waiting import SLOWNESS, deadline, free_port, until
 
 
 def program(name):
@@ -42,6 +45,28 @@ def run(*arguments, name="tokenkeepd", timeout=60, **settings):
                           capture_output=True, text=True, errors="replace", env=environment(), **settings)
     assert not SANITIZER.search(done.stderr), done.stderr
     return done
+
+
+def run_on_terminal(*arguments, name="tokenkeep", reply=b"", timeout=60):
+    """Runs a program with a terminal as standard input and standard error, on which `reply` is typed; returns its status, its
+    output and what was shown."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([program(name), *arguments], stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, env=environment(),
+                               start_new_session=True)
+    os.close(theirs)
+    os.write(ours, reply)
+    shown, end = b"", deadline(timeout)
+    while time.monotonic() < end:
+        if not select.select([ours], [], [], 1)[0]:
+            continue
+        try:
+            shown += os.read(ours, 1000)
+        except OSError:
+            break
+    out = process.stdout.read()
+    process.stdout.close()
+    os.close(ours)
+    return process.wait(20), out.decode(), shown.decode()
 
 
 def quote(text):

@@ -4,9 +4,7 @@ stall and leave."""
 import itertools
 import json
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import socket
@@ -16,8 +14,8 @@ import time
 
 import pytest
 
-from daemon import environment, program, run
-from waiting import SLOWNESS, deadline, free_port, until
+from daemon import environment, program, run, run_on_terminal
+from waiting import SLOWNESS, free_port, until
 
 RIGHT, FOUND, FAILED, USAGE = 0, 1, 2, 64
 TOKEN = re.compile(rb"gt-[\w-]{22}\.[\w-]{22}")
@@ -538,22 +536,8 @@ def test_text(daemon):
 
 
 def test_progress_on_a_terminal(daemon):
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen([program("tokenkeep"), "--socket", daemon.manage, "--json", "bench", "--seconds", "1.5"],
-                               stdout=subprocess.PIPE, stderr=theirs, env=environment())
-    os.close(theirs)
-    shown, end = b"", deadline(30)
-    while time.monotonic() < end:
-        if not select.select([ours], [], [], 1)[0]:
-            continue
-        try:
-            shown += os.read(ours, 1000)
-        except OSError:
-            break
-    os.close(ours)
-    out = process.stdout.read()
-    process.stdout.close()
-    assert process.wait(20) == RIGHT and json.loads(out)["errors"] == 0
-    steps = [int(number) for number in re.findall(rb"\rmeasuring: (\d+) %, \d+/s, \d s left \033\[K", shown)]
+    status, out, shown = run_on_terminal("--socket", daemon.manage, "--json", "bench", "--seconds", "1.5")
+    assert status == RIGHT and json.loads(out)["errors"] == 0
+    steps = [int(number) for number in re.findall(r"\rmeasuring: (\d+) %, \d+/s, \d s left \033\[K", shown)]
     assert len(steps) >= 3 and steps == sorted(steps) and steps[-1] > 50, shown
-    assert shown.endswith(b"\r\033[K") or shown.endswith(b"\r\033[K\r\n"), shown
+    assert shown.endswith("\r\033[K") or shown.endswith("\r\033[K\r\n"), shown

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import pty
 import re
 import select
 import socket
@@ -13,9 +12,9 @@ import time
 
 import pytest
 
-from daemon import environment, program
+from daemon import environment, program, run_on_terminal
 from tokens import data, key_of, part, secret_of, to_json, token
-from waiting import SLOWNESS, deadline, free_port
+from waiting import SLOWNESS, free_port
 
 YES, NO, NO_VERDICT, USAGE = 0, 1, 2, 64
 TOKEN, KEY = "gt-abcdefghijklmnopqrstuv.ABCDEFGHIJKLMNOP0189-_", "abcdefghijklmnopqrstuv"
@@ -509,31 +508,10 @@ def test_standard_input_that_cannot_be_read(serve, folder):
 
 # Terminals and full disks
 
-def on_terminal(server, reply, *arguments):
-    """Runs tokenkeep with a terminal as standard input and standard error; returns status, output and what was shown."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen([program("tokenkeep"), "--socket", server.path, *arguments], stdin=theirs, stdout=subprocess.PIPE,
-                               stderr=theirs, env=environment(), start_new_session=True)
-    os.close(theirs)
-    os.write(ours, reply)
-    shown, end = b"", deadline(30)
-    while time.monotonic() < end:
-        if not select.select([ours], [], [], 1)[0]:
-            continue
-        try:
-            shown += os.read(ours, 1000)
-        except OSError:
-            break
-    out = process.stdout.read()
-    process.stdout.close()
-    os.close(ours)
-    return process.wait(20), out.decode(), shown.decode()
-
-
 @pytest.mark.parametrize("reply,status", [(b"yes\n", YES), (b"y\n", NO), (b"\n", NO), (b"yes please\n", NO), (b"\x04", NO)])
 def test_delete_all_asks(serve, reply, status):
     server = serve({"DELETEALL": b"OK 3\n"})
-    ended, out, shown = on_terminal(server, reply, "delete-all")
+    ended, out, shown = run_on_terminal("--socket", server.path, "delete-all", reply=reply)
     assert ended == status and f"every token that {server.path} holds" in shown
     assert out == ("deleted 3\n" if status == YES else "") and server.lines == (["DELETEALL"] if status == YES else [])
 
@@ -550,7 +528,7 @@ def test_progress(serve):
         time.sleep(2.5)
         connection.sendall(b"OK 3 0\n")
 
-    status, out, shown = on_terminal(serve({"*": slow}), b"", "verify-all")
+    status, out, shown = run_on_terminal("--socket", serve({"*": slow}).path, "verify-all")
     assert status == YES and out == "checked 3, bad 0, remaining 0\n"
     assert "working for 2 s" in shown and shown.endswith("\r\x1b[K")
 
