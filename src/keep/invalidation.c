@@ -11,6 +11,7 @@
 #include "keep/redis_connection.h"
 #include "keep/redis_dial.h"
 #include "keep/redis_fence.h"
+#include "keep/redis_refusal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -215,10 +216,10 @@ static bool says_not_the_holder(const redisReply *reply)
 
 static void beat_refused(struct invalidation *link, const redisReply *reply)
 {
-    const int size = redis_error_word(reply);
     const bool elsewhere = says_not_the_holder(reply);
-    error_set(&link->why, "SET of a beat was answered with %.*s%s", size > 0 ? size : 21,
-              size > 0 ? reply->str : "something unexpected",
+    struct error said;
+    redis_refusal_explain(link->settings.config, "SET", reply, &said);
+    error_set(&link->why, "SET of a beat was answered with %s%s", said.text,
               elsewhere ? ": another Redis may hold the tokens, so look-ups are refused" : "");
     link->settings.state->refused = elsewhere;
     if (elsewhere)
@@ -385,22 +386,12 @@ static bool step_answered_well(const struct invalidation *link, const redisReply
     return false;
 }
 
-/* Only the error's first word is repeated: what follows may quote our arguments. */
 static void step_refused(struct invalidation *link, const redisReply *reply)
 {
-    const char *command = step_names[link->step], *user = link->settings.config->username;
-    const int size = redis_error_word(reply);
-    struct error reason;
-    if (size == 6 && memcmp(reply->str, "NOPERM", 6) == 0)
-        error_set(&reason,
-                  "%s was answered with NOPERM; the ACL of the Redis user \"%s\" must have +client +subscribe "
-                  "&" INVALIDATION_CHANNEL,
-                  command, user != NULL ? user : "default");
-    else if (size > 0)
-        error_set(&reason, "%s was answered with %.*s; it needs Redis 6.2 or later, and leave to use it", command, size,
-                  reply->str);
-    else
-        error_set(&reason, "%s was answered with something unexpected", command);
+    struct error said, reason;
+    redis_refusal_explain(link->settings.config, step_names[link->step], reply, &said);
+    error_set(&reason, "%s was answered with %s%s", step_names[link->step], said.text,
+              strcmp(said.text, "ERR") == 0 ? "; it needs Redis 6.2 or later" : "");
     link->retry = RETRY_REFUSED;
     connection_close(link, reason.text);
     tell_dead(link);

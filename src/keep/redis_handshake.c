@@ -2,7 +2,7 @@
 /* What is said on each new connection to Redis before it carries anything else. */
 #include "keep/redis_handshake.h"
 
-#include "keep/redis_reader.h"
+#include "keep/redis_refusal.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -142,26 +142,6 @@ static bool kill_check(struct redis_handshake *handshake, const redisReply *repl
     return reply->type == REDIS_REPLY_INTEGER;
 }
 
-/* Only the error's first word is repeated: what follows may quote our arguments. */
-static void explain(const struct redis_handshake *handshake, const char *command, const redisReply *reply,
-                    struct error *error)
-{
-    const int word = redis_error_word(reply);
-    static const char *const about_the_user[] = {"NOPERM", "NOAUTH", "WRONGPASS"};
-    for (size_t i = 0; i < sizeof about_the_user / sizeof *about_the_user; i++) {
-        if (strlen(about_the_user[i]) != (size_t)word || memcmp(reply->str, about_the_user[i], (size_t)word) != 0)
-            continue;
-        const char *user = handshake->config->username != NULL ? handshake->config->username : "default";
-        error_set(error, "%s was answered with %s; look at the Redis user \"%s\", its password and its ACL", command,
-                  about_the_user[i], user);
-        return;
-    }
-    if (word > 0)
-        error_set(error, "%s was answered with %.*s", command, word, reply->str);
-    else
-        error_set(error, "%s was answered with an error", command);
-}
-
 enum redis_handshake_result redis_handshake_reply(struct redis_handshake *handshake, const redisReply *reply,
                                                   struct error *error)
 {
@@ -171,7 +151,9 @@ enum redis_handshake_result redis_handshake_reply(struct redis_handshake *handsh
     }
     unsigned step = handshake->steps[handshake->answered++];
     if (reply->type == REDIS_REPLY_ERROR) {
-        explain(handshake, steps[step].command, reply, error);
+        struct error said;
+        redis_refusal_explain(handshake->config, steps[step].command, reply, &said);
+        error_set(error, "%s was answered with %s", steps[step].command, said.text);
         return REDIS_HANDSHAKE_FAILED;
     }
     if (!steps[step].check(handshake, reply)) {

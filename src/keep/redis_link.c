@@ -506,6 +506,11 @@ void redis_link_changes(struct redis_link *link, redis_callback *callback, void 
     command_start(link, REDIS_CHANGE, callback, argument, n, commands);
 }
 
+const struct config_redis *redis_link_config(const struct redis_link *link)
+{
+    return link->settings.config;
+}
+
 bool redis_link_circuit_open(const struct redis_link *link)
 {
     return link->circuit_open;

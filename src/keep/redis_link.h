@@ -83,6 +83,9 @@ struct redis_words {
 void redis_link_changes(struct redis_link *link, redis_callback *callback, void *argument, size_t n,
                         const struct redis_words *commands);
 
+/* Where it connects to, and as whom. */
+const struct config_redis *redis_link_config(const struct redis_link *link);
+
 /* Whether the circuit is open: Redis is away and commands are refused at once. */
 bool redis_link_circuit_open(const struct redis_link *link);
 

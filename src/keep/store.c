@@ -9,7 +9,7 @@
 #include "base/pool.h"
 #include "keep/codec.h"
 #include "keep/notices.h"
-#include "keep/redis_reader.h"
+#include "keep/redis_refusal.h"
 #include "keep/user_index.h"
 
 #include <sodium.h>
@@ -127,17 +127,13 @@ void store_log_refusal(struct store *store, const char *command, const redisRepl
     if (now < store->next_refusal)
         return;
     store->next_refusal = now + 10 * CLOCK_SECOND;
-    struct error message, word;
-    int size = redis_error_word(reply);
-    if (size > 0)
-        error_set(&word, "%.*s", size, reply->str);
-    else
-        error_set(&word, "unexpected answer");
+    struct error message, said;
+    redis_refusal_explain(redis_link_config(store->link), command, reply, &said);
     error_set(&message, "Redis refuses %s", command);
-    log_error("%s: %s", message.text, word.text);
+    log_error("%s: %s", message.text, said.text);
     reports_problem(store->reports, &(struct problem){.kind = event_text("redis.refused"),
                                                       .message = event_text(message.text),
-                                                      .error = event_text(word.text)});
+                                                      .error = event_text(said.text)});
 }
 
 static void log_flaw(struct store *store, const char *key, enum store_flaw flaw, const char *detail)

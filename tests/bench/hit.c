@@ -39,6 +39,12 @@ void redis_link_free(struct redis_link **link)
     *link = NULL;
 }
 
+const struct config_redis *redis_link_config(const struct redis_link *link)
+{
+    (void)link;
+    abort();
+}
+
 uint64_t redis_link_losses(const struct redis_link *link)
 {
     (void)link;

@@ -25,13 +25,20 @@ char written[WRITTEN_MAX];
 size_t written_size;
 
 struct redis_link {
-    int unused;
+    const struct config_redis *config;
 };
 
 struct redis_link *redis_link_new(const struct redis_link_settings *settings)
 {
-    (void)settings;
-    return calloc(1, sizeof(struct redis_link));
+    struct redis_link *link = calloc(1, sizeof *link);
+    assert_non_null(link);
+    link->config = settings->config;
+    return link;
+}
+
+const struct config_redis *redis_link_config(const struct redis_link *link)
+{
+    return link->config;
 }
 
 void redis_link_free(struct redis_link **link)

@@ -168,9 +168,12 @@ static void refuses_at_once_when_it_may_not_in(void **state)
     static const struct {
         const char *username, *password, *word;
     } cases[] = {
-        {NULL, "wrong-password", "AUTH was answered with WRONGPASS; look at the Redis user \"default\""},
-        {NULL, NULL, "answered with NOAUTH"},
-        {keeper, "open", "CLIENT LIST was answered with NOPERM; look at the Redis user \"keeper\""},
+        {NULL, "wrong-password",
+         "AUTH was answered with WRONGPASS: there is no Redis user \"default\" who is on and has"},
+        {NULL, NULL, "answered with NOAUTH: the Redis user \"default\" must log in; give redis.password-file"},
+        {keeper, "open",
+         "CLIENT LIST was answered with NOPERM: the Redis user \"keeper\" may not use it; its ACL must have "
+         "+client|list"},
     };
     world->server.options[0] = "--requirepass";
     world->server.options[1] = "sesame";
