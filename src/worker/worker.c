@@ -10,6 +10,7 @@
 #include "base/reports.h"
 #include "base/signals.h"
 #include "keep/policy.h"
+#include "keep/redis_probe.h"
 #include "worker/accept.h"
 #include "worker/audit.h"
 #include "worker/connection.h"
@@ -24,7 +25,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { CHECK_WAIT_SECONDS = 5, REPORTS_LAST_TRIES = 100 };
+enum { REPORTS_LAST_TRIES = 100 };
 
 /* What only a worker may know. */
 struct secrets {
@@ -350,44 +351,6 @@ int worker_main(const struct worker_setup *setup)
     return status;
 }
 
-/* The check of a Redis round trip. */
-struct trip {
-    struct event_base *base;
-    bool done, refused;
-};
-
-static void trip_done(void *argument, enum redis_outcome outcome, const redisReply *reply)
-{
-    struct trip *trip = argument;
-    trip->done = outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_ERROR;
-    trip->refused = outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_ERROR;
-    event_base_loopbreak(trip->base);
-}
-
-static bool check_redis(const struct config *config, struct redis_access *access)
-{
-    static const struct timeval limit = {CHECK_WAIT_SECONDS, 0};
-    static const char *const words[] = {"PING"};
-    static const size_t sizes[] = {4};
-    struct trip trip = {event_base_new(), false, false};
-    struct shared *shared = shared_create();
-    if (trip.base == NULL || shared == NULL)
-        memory_exhausted();
-    struct redis_link *link = redis_link_new(
-        &(struct redis_link_settings){.base = trip.base, .config = &config->redis, .access = access, .shared = shared});
-    if (link == NULL)
-        memory_exhausted();
-    redis_link_command(link, REDIS_READ, trip_done, &trip, 1, words, sizes);
-    event_base_loopexit(trip.base, &limit);
-    event_base_dispatch(trip.base);
-    if (!trip.done)
-        log_error("Redis at %s %s", config->redis.url, trip.refused ? "refuses PING" : "does not answer");
-    redis_link_free(&link);
-    event_base_free(trip.base);
-    shared_destroy(&shared);
-    return trip.done;
-}
-
 int worker_check(const struct config *config, bool redis)
 {
     struct policies *policies;
@@ -401,7 +364,7 @@ int worker_check(const struct config *config, bool redis)
     redis_access_note_unreadable(secrets.access);
     const bool loaded = take_policies(config, NULL, &policies);
     policies_free(&policies);
-    const bool reached = !redis || check_redis(config, secrets.access);
+    const bool reached = !redis || redis_probe(&config->redis, secrets.access);
     secrets_free(&secrets);
     if (!loaded)
         return EXIT_STATUS_CONFIG;

@@ -115,7 +115,8 @@ def cpu_time(pid):
 
 
 class Daemon:
-    """Keywords: `redis` is a RedisServer, a FakeRedis or a URL; `redis_options`, `cache`, `log` and `listener` (for
+    """Keywords: `redis` is a RedisServer, a FakeRedis or a URL; to the first one logs in as the user of the sample ACL, unless
+    there is another `prefix` than that is for, or a user or password; `redis_options`, `cache`, `log` and `listener` (for
     every listener) are further options of those sections, `listeners` whole further listeners by name; `keys` the
     keyring; `extra` text behind everything; all others are options of the top level. `_` in a name stands for `-`.
 
@@ -169,13 +170,23 @@ class Daemon:
         text += "".join(option(name, value) for name, value in self.options.items())
         for name, options in listeners.items():
             text += section(f'listener "{name}"', {**options, **self.listener})
-        text += section("redis", {"url": url, "prefix": self.prefix, **self.redis_options})
+        text += section("redis", {"url": url, "prefix": self.prefix, **self.redis_login(), **self.redis_options})
         for name, options in (("cache", self.cache), ("log", self.log), ("audit", self.audit_options), ("slack", self.slack)):
             if options:
                 text += section(name, options)
         text += "".join(hook_section(title, settings) for title, settings in self.hooks.items())
         with open(self.config_file, "w") as file:
             file.write(text + self.extra)
+
+    def redis_login(self):
+        """The options for the user of the sample ACL, where that is to be used."""
+        login = getattr(self.redis, "login", None)
+        if login is None or self.prefix != "token:" or {"username", "password-file"} & self.redis_options.keys():
+            return {}
+        password = os.path.join(self.folder, "redis-password")
+        with open(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(login[1])
+        return {"username": login[0], "password-file": password}
 
     # Processes
 

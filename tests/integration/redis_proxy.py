@@ -113,6 +113,7 @@ class RedisProxy(RedisSocket):
 
     def __init__(self, folder, server):
         self.server = server
+        self.login = server.login
         self.changed = threading.Condition()
         self.commands = []
         self._holds = []

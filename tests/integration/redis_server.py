@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A real redis-server in a folder of its own, on a unix socket and a TCP port; tests may stop, kill and restart it."""
 import os
+import secrets
 import signal
 import subprocess
 
@@ -9,8 +10,20 @@ import redis
 from waiting import free_port, until
 
 
+ACL_FILE = os.path.join(os.path.dirname(__file__), "../../conf/redis-acl")
+ACL_USER = "tokenkeep"
+
+
+def acl_rules():
+    """What the sample allows the user of tokenkeepd, but the password."""
+    with open(ACL_FILE, encoding="utf-8") as file:
+        line = next(line for line in file if line.startswith(f"user {ACL_USER} on #SHA256-OF-THE-PASSWORD "))
+    return line.split(" ", 4)[4].strip()
+
+
 class RedisServer:
-    """`users` maps a name to (password, rules), as `ACL SETUSER` takes them; `password` is the default user's."""
+    """`users` maps a name to (password, rules), as `ACL SETUSER` takes them; `password` is the default user's. Without either
+    there is the user of the sample ACL, and `login` is its name and password: a Daemon uses it by itself."""
 
     def __init__(self, folder, appendonly=False, password=None, users=None, settings=()):
         self.folder = folder
@@ -18,7 +31,8 @@ class RedisServer:
         self.port = None
         self.appendonly = appendonly
         self.password = password
-        self.users = users or {}
+        self.login = None if password or users else (ACL_USER, secrets.token_hex(8))
+        self.users = users or ({ACL_USER: (self.login[1], acl_rules())} if self.login else {})
         self.settings = list(settings)
         self.process = None
         self.start()
