@@ -28,7 +28,8 @@ struct store {
     char name[NAME_MAX_SIZE + 1]; /* the prefix, and behind it the key that was asked for last */
     size_t prefix_size;
     char prefix[CONFIG_PREFIX_MAX + 1];
-    int64_t next_refusal; /* when the next refusal may be logged */
+    int64_t next_refusal;  /* when the next refusal may be logged */
+    int64_t next_eviction; /* when it may be logged again that Redis evicts */
     struct notices flaws;
     struct pool operations;
 };
@@ -134,6 +135,25 @@ void store_log_refusal(struct store *store, const char *command, const redisRepl
     reports_problem(store->reports, &(struct problem){.kind = event_text("redis.refused"),
                                                       .message = event_text(message.text),
                                                       .error = event_text(said.text)});
+}
+
+static bool has_line(const redisReply *info, const char *line)
+{
+    return memmem(info->str, info->len, line, strlen(line)) != NULL;
+}
+
+void store_look_for_eviction(struct store *store, const redisReply *info)
+{
+    static const char message[] = "Redis may evict: LIST USER and DELETE USER may pass tokens over";
+    const int64_t now = clock_boot();
+    if (now < store->next_eviction || info->type != REDIS_REPLY_STRING || !has_line(info, "\nmaxmemory_policy:") ||
+        has_line(info, "\nmaxmemory_policy:noeviction\r") || has_line(info, "\nmaxmemory:0\r"))
+        return;
+    store->next_eviction = now + 600 * CLOCK_SECOND;
+    log_error("%s; set its maxmemory-policy to noeviction, then run VERIFYALL FIX", message);
+    reports_problem(store->reports, &(struct problem){.kind = event_text("redis.evicts"),
+                                                      .message = event_text(message),
+                                                      .error = event_text("maxmemory-policy is not noeviction")});
 }
 
 static void log_flaw(struct store *store, const char *key, enum store_flaw flaw, const char *detail)

@@ -81,6 +81,10 @@ enum store_result store_open(struct store *store, const char key[TOKEN_PART_SIZE
  * error alone. */
 void store_log_refusal(struct store *store, const char *command, const redisReply *reply);
 
+/* Looks at what Redis answered to INFO MEMORY, and says in the log, and as a problem, at most every ten minutes, when
+ * it may evict: then the index by user may lack tokens. */
+void store_look_for_eviction(struct store *store, const redisReply *info);
+
 /* A few words on a flaw, for logs and VERIFYALL. */
 const char *store_flaw_text(enum store_flaw flaw);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The requests over the tokens of one user. First ZCARD says which sets there are; then each is walked with ZSCAN, a
- * page at a time: the tokens of the page are read, judged and deleted, then their entries go. What is in a set from
- * beginning to end of its walk is met, so one pass meets all that was stored before. A deletion goes on until a pass
- * meets nothing: a value may have been sealed anew, and so have become another, after it was read. That happens to a
- * value once in a long while, so what is still met in the last pass was stored meanwhile. */
+/* The requests over the tokens of one user. First INFO says whether the index can be relied on, and ZCARD which sets
+ * there are; then each is walked with ZSCAN, a page at a time: the tokens of the page are read, judged and deleted,
+ * then their entries go. What is in a set from beginning to end of its walk is met, so one pass meets all that was
+ * stored before. A deletion goes on until a pass meets nothing: a value may have been sealed anew, and so have become
+ * another, after it was read. That happens to a value once in a long while, so what is still met in the last pass was
+ * stored meanwhile. */
 #include "keep/user_scan.h"
 
 #include "base/clock.h"
@@ -278,6 +279,26 @@ static void page_ask(struct user_scan *scan)
     command(scan, page_replied, scan, 5, words, sizes);
 }
 
+/* Nothing depends on what it says, nor on whether we may ask. */
+static void info_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    struct user_scan *scan = argument;
+    if (outcome != REDIS_REPLIED) {
+        scan->failed = true;
+        finish(scan);
+        return;
+    }
+    store_look_for_eviction(scan->settings.store, reply);
+    pass_start(scan);
+}
+
+static void info_ask(struct user_scan *scan)
+{
+    const char *words[] = {"INFO", "MEMORY"};
+    const size_t sizes[] = {4, 6};
+    command(scan, info_replied, scan, 2, words, sizes);
+}
+
 /* The sets that there are. */
 
 static void sets_ask(struct user_scan *scan);
@@ -342,7 +363,7 @@ struct user_scan *user_scan_start(const struct user_scan_settings *settings)
     scan->n_sets = USER_INDEX_SETS * vault_keys(store_vault(settings->store));
     scan->sets = memory_zeroed(scan->n_sets * sizeof *scan->sets);
     scan->losses = redis_link_losses(store_link(settings->store));
-    pass_start(scan);
+    info_ask(scan);
     return scan;
 }
 

@@ -313,6 +313,22 @@ def test_what_strangers_put_into_the_index(own):
         assert asker.ask("DELETE USER alice").last == "OK 1"
 
 
+@pytest.mark.parametrize("policy, limit, told", [
+    ("volatile-lru", "64mb", True), ("allkeys-lfu", "64mb", True), ("noeviction", "64mb", False), ("allkeys-lru", "0", False)])
+def test_redis_that_may_evict(own, policy, limit, told):
+    """It may have taken a set away whose tokens are alive."""
+    daemon = own(workers=1)
+    client = daemon.redis.client()
+    client.config_set("maxmemory", limit)
+    client.config_set("maxmemory-policy", policy)
+    with daemon.connect() as asker:
+        store(asker)
+        for _ in range(3):
+            assert len(listed(asker)) == 1
+        assert asker.ask("DELETE USER alice").last == "OK 1"
+    assert daemon.stderr().count("Redis may evict") == told
+
+
 def test_a_list_that_is_not_read_holds_up_no_deletion(own):
     daemon = own(workers=1)
     Planter(daemon).client.eval("for i = 1, 200000 do redis.call('SET', string.format('token:%022d', i), 'x') end", 0)
