@@ -182,7 +182,7 @@ def test_certificates_are_read_again(start_tls, start_daemon, authority, folder)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_files_for_root_alone(start_tls, start_daemon, authority, folder):
-    """They are read at the start and at a reload; --check says that this is so."""
+    """They are read at the start and at a reload, and --check says that this is so; those of the workers' group need none."""
     server, port = start_tls(clients=authority.ca)
     files = [os.path.join(folder, name) for name in ("client.pem", "client.key")]
     replace(files, authority.issue("client"))
@@ -204,6 +204,12 @@ def test_files_for_root_alone(start_tls, start_daemon, authority, folder):
     assert "goes on being used" not in daemon.stderr()
     daemon.reload()
     until(lambda: verdict(daemon) == "NO invalid", what="Redis to be reached after a reload")
+    for path, new in zip(files, authority.issue("for-its-group")):
+        os.chown(new, 0, pwd.getpwuid(65534).pw_gid)
+        os.chmod(new, 0o640)
+        os.rename(new, path)
+    restart(server, authority.server_settings(port, clients=authority.ca))
+    until(lambda: verdict(daemon) == "NO invalid", what="Redis to be reached without a reload")
 
 
 def test_a_key_that_others_can_read(authority, folder, start_daemon):

@@ -2,12 +2,11 @@
 /* TLS, with OpenSSL's own server at the other end of a socket pair: who is believed, who is not and what is said of it,
  * and bytes in both directions through sockets that take few. */
 #include "base/tls.h"
+#include "certificates.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <setjmp.h>
@@ -23,14 +22,7 @@
 
 #include <cmocka.h>
 
-enum { DAY = 24 * 60 * 60 };
-
 static char folder[64];
-
-struct identity {
-    X509 *certificate;
-    EVP_PKEY *key;
-};
 
 static struct identity ca, other_ca, server, client;
 
@@ -41,61 +33,6 @@ static const char *in_folder(const char *name)
     char *path = paths[n++ % 4];
     snprintf(path, sizeof paths[0], "%s/%s", folder, name);
     return path;
-}
-
-static void extension_add(X509 *certificate, int nid, const char *value)
-{
-    X509_EXTENSION *extension = X509V3_EXT_nconf_nid(NULL, NULL, nid, value);
-    assert_non_null(extension);
-    assert_int_equal(X509_add_ext(certificate, extension, -1), 1);
-    X509_EXTENSION_free(extension);
-}
-
-/* `issuer` NULL: self-signed, a CA. `from` and `until` in seconds from now. */
-static struct identity identity_new(const struct identity *issuer, const char *names, long from, long until)
-{
-    static long serial;
-    struct identity made = {X509_new(), EVP_EC_gen("P-256")};
-    X509_NAME *name = X509_get_subject_name(made.certificate);
-    char subject[32];
-    snprintf(subject, sizeof subject, "test %ld", ++serial);
-    X509_set_version(made.certificate, 2);
-    ASN1_INTEGER_set(X509_get_serialNumber(made.certificate), serial);
-    X509_gmtime_adj(X509_getm_notBefore(made.certificate), from);
-    X509_gmtime_adj(X509_getm_notAfter(made.certificate), until);
-    X509_set_pubkey(made.certificate, made.key);
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)subject, -1, -1, 0);
-    X509_set_issuer_name(made.certificate, issuer != NULL ? X509_get_subject_name(issuer->certificate) : name);
-    if (issuer == NULL)
-        extension_add(made.certificate, NID_basic_constraints, "critical,CA:TRUE");
-    if (names != NULL)
-        extension_add(made.certificate, NID_subject_alt_name, names);
-    assert_true(X509_sign(made.certificate, issuer != NULL ? issuer->key : made.key, EVP_sha256()) > 0);
-    return made;
-}
-
-static void identity_free(struct identity *identity)
-{
-    X509_free(identity->certificate);
-    EVP_PKEY_free(identity->key);
-}
-
-static void certificate_write(const char *path, X509 *certificate)
-{
-    FILE *file = fopen(path, "w");
-    assert_true(file != NULL && PEM_write_X509(file, certificate) == 1);
-    fclose(file);
-}
-
-static void key_write(const char *path, EVP_PKEY *key, const char *passphrase, mode_t mode)
-{
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(PEM_write_PKCS8PrivateKey(file, key, passphrase != NULL ? EVP_aes_128_cbc() : NULL, passphrase,
-                                               passphrase != NULL ? (int)strlen(passphrase) : 0, NULL, NULL),
-                     1);
-    fclose(file);
-    chmod(path, mode);
 }
 
 static void text_write(const char *path, const char *text)
@@ -510,6 +447,24 @@ static void notices_what_was_altered(void **state)
     pair_close(&pair);
 }
 
+/* All records that are there, not one. */
+static void reads_all_records_at_once(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct config_tls config = {.ca = (char *)(uintptr_t)in_folder("ca")};
+    char bytes[64];
+    size_t size;
+    pair_open(&pair, &config, "127.0.0.1");
+    pair_serve(&pair, &server);
+    assert_true(pair_shake_hands(&pair));
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(SSL_write_ex(pair.server, "record", 6, &size), 1);
+    assert_int_equal(tls_recv(pair.tls, bytes, sizeof bytes), 30);
+    assert_false(tls_has_input(pair.tls));
+    pair_close(&pair);
+}
+
 static void says_which_file_is_wrong(void **state)
 {
     (void)state;
@@ -601,6 +556,7 @@ int main(void)
         cmocka_unit_test(says_what_does_not_speak_tls),
         cmocka_unit_test(sends_all_in_order),
         cmocka_unit_test(receives_all_in_order),
+        cmocka_unit_test(reads_all_records_at_once),
         cmocka_unit_test(follows_a_change_of_keys),
         cmocka_unit_test(notices_what_was_altered),
         cmocka_unit_test(says_which_file_is_wrong),
