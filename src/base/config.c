@@ -92,6 +92,8 @@ const struct config_option config_options[] = {
      "1", "seconds to connect to Redis and log in"},
     {"redis", "command-timeout", TYPE_SECONDS, IN_CONFIG(redis.command_timeout, double), SHORTEST, REDIS_MAX, NULL,
      "2", "seconds to wait for the answer of Redis to a command"},
+    {"redis", "min-replicas-acked", TYPE_COUNT, IN_CONFIG(redis.min_replicas_acked, unsigned), 0, 16, NULL,
+     "0", "replicas of Redis that must have a change before it is answered"},
 
     {"cache", "bytes", TYPE_SIZE, IN_CONFIG(cache_bytes, size_t), 0, TERABYTE, NULL,
      "67108864", "memory for cached tokens, in bytes a worker"},
@@ -441,10 +443,7 @@ void config_free(struct config **config)
         free_script(&old->hooks[i]);
     for (size_t i = 0; i < old->n_policies; i++)
         free_script(&old->policies[i]);
-    free(old->redis.url);
-    free(old->redis.host);
-    free(old->redis.path);
-    free(old->redis.directory);
+    redis_url_clear(&old->redis);
     free(old->redis.prefix);
     free(old->redis.username);
     free(old->redis.password_file);

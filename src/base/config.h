@@ -23,7 +23,9 @@ enum {
     CONFIG_POLICIES_MAX = 16,
     CONFIG_SETTINGS_MAX = 64, /* of one hook */
     CONFIG_WORKERS_MAX = 256,
-    CONFIG_PREFIX_MAX = 64,      /* bytes of redis.prefix */
+    CONFIG_PREFIX_MAX = 64, /* bytes of redis.prefix */
+    CONFIG_SENTINELS_MAX = 16,
+    CONFIG_HOST_MAX = 253,       /* bytes of a machine's name */
     CONFIG_APPLICATION_MAX = 64, /* bytes of slack.application */
 };
 
@@ -49,23 +51,33 @@ struct config_tls {
     enum config_tls_version minimum_version;
 };
 
-enum config_redis_kind { CONFIG_REDIS_TCP, CONFIG_REDIS_UNIX, CONFIG_REDIS_PRIVATE };
+enum config_redis_kind { CONFIG_REDIS_TCP, CONFIG_REDIS_UNIX, CONFIG_REDIS_PRIVATE, CONFIG_REDIS_SENTINEL };
+
+/* A machine's name or address, without brackets, and a TCP port. */
+struct config_host {
+    char *name;
+    uint16_t port;
+};
 
 struct config_redis {
     enum config_redis_kind kind;
     char *url;  /* as written; carries no password, that is refused */
     char *host; /* CONFIG_REDIS_TCP: name or address, without brackets */
     uint16_t port;
-    char *path;      /* CONFIG_REDIS_UNIX and _PRIVATE: the socket's path */
-    char *directory; /* CONFIG_REDIS_PRIVATE: the folder the server lives in */
+    size_t n_sentinels; /* CONFIG_REDIS_SENTINEL: at least one */
+    struct config_host sentinels[CONFIG_SENTINELS_MAX];
+    char *master_name; /* what Sentinel calls the master */
+    char *path;        /* CONFIG_REDIS_UNIX and _PRIVATE: the socket's path */
+    char *directory;   /* CONFIG_REDIS_PRIVATE: the folder the server lives in */
     unsigned database;
     bool encrypted; /* CONFIG_REDIS_TCP: over TLS, as `tls` says */
     struct config_tls tls;
-    char *prefix;           /* of token keys */
-    char *username;         /* NULL: the default user */
-    char *password_file;    /* NULL: no AUTH */
-    double connect_timeout; /* seconds, names, connection, AUTH and all */
-    double command_timeout; /* seconds from sending to the answer */
+    char *prefix;                /* of token keys */
+    char *username;              /* NULL: the default user */
+    char *password_file;         /* NULL: no AUTH */
+    double connect_timeout;      /* seconds, names, connection, AUTH and all */
+    double command_timeout;      /* seconds from sending to the answer */
+    unsigned min_replicas_acked; /* a change is made when so many replicas have it; 0: when the master has */
 };
 
 struct config_setting {

@@ -11,11 +11,14 @@
 #include <string.h>
 #include <sys/un.h>
 
-enum { REDIS_PORT = 6379, DATABASE_MAX = 65535, HOST_MAX = 253, USER_MAX = 128 };
+enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379, DATABASE_MAX = 65535, USER_MAX = 128, MASTER_NAME_MAX = 128 };
 
 #define ALPHANUMERIC "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 #define HOST_BYTES   ALPHANUMERIC "._-"
 #define USER_BYTES   ALPHANUMERIC "._-+"
+
+/* As Sentinel itself takes them. */
+#define MASTER_NAME_BYTES ALPHANUMERIC "._-"
 
 #define OUT_OF_MEMORY "out of memory"
 
@@ -25,13 +28,15 @@ static void clear_string(char **string)
     *string = NULL;
 }
 
-/* Forgets an earlier URL, the default's. */
-static void clear(struct config_redis *redis)
+void redis_url_clear(struct config_redis *redis)
 {
     clear_string(&redis->url);
     clear_string(&redis->host);
     clear_string(&redis->path);
     clear_string(&redis->directory);
+    clear_string(&redis->master_name);
+    while (redis->n_sentinels > 0)
+        clear_string(&redis->sentinels[--redis->n_sentinels].name);
     redis->port = 0;
     redis->database = 0;
     redis->encrypted = false;
@@ -62,44 +67,65 @@ int redis_url_check_host(const char *host, struct error *error)
 {
     struct in6_addr address;
     const size_t size = strlen(host);
-    if (inet_pton(AF_INET6, host, &address) == 1 || (size > 0 && size <= HOST_MAX && strspn(host, HOST_BYTES) == size))
+    if (inet_pton(AF_INET6, host, &address) == 1 ||
+        (size > 0 && size <= CONFIG_HOST_MAX && strspn(host, HOST_BYTES) == size))
         return 0;
     return error_set(error, "this is neither the name nor the address of a machine");
 }
 
-static int parse_ip6_host(const char *text, size_t size, struct config_redis *redis, struct error *error)
+static int parse_ip6_host(const char *text, size_t size, char **host, struct error *error)
 {
     struct in6_addr address;
-    redis->host = strndup(text, size);
-    if (redis->host == NULL)
+    *host = strndup(text, size);
+    if (*host == NULL)
         return error_set(error, OUT_OF_MEMORY);
-    if (inet_pton(AF_INET6, redis->host, &address) != 1)
+    if (inet_pton(AF_INET6, *host, &address) != 1)
         return error_set(error, "what stands in brackets is no IPv6 address");
     return 0;
 }
 
-/* HOST, HOST:PORT, [IPV6] or [IPV6]:PORT in exactly `size` bytes. */
-static int parse_host(const char *text, size_t size, struct config_redis *redis, struct error *error)
+/* HOST, HOST:PORT, [IPV6] or [IPV6]:PORT in exactly `size` bytes; *port is set to what holds when none is given. */
+static int parse_host(const char *text, size_t size, char **host, uint16_t *port_number, struct error *error)
 {
     const char *end = text + size, *port;
     if (size > 0 && text[0] == '[') {
         const char *bracket = memchr(text, ']', size);
         if (bracket == NULL || (bracket + 1 < end && bracket[1] != ':'))
             return error_set(error, "the brackets of the IPv6 address do not close before the port");
-        if (parse_ip6_host(text + 1, (size_t)(bracket - text) - 1, redis, error) != 0)
+        if (parse_ip6_host(text + 1, (size_t)(bracket - text) - 1, host, error) != 0)
             return -1;
         port = bracket + 1;
     } else {
         port = memchr(text, ':', size);
         if (port == NULL)
             port = end;
-        if (parse_piece(text, (size_t)(port - text), HOST_BYTES, HOST_MAX, "host", &redis->host, error) != 0)
+        if (parse_piece(text, (size_t)(port - text), HOST_BYTES, CONFIG_HOST_MAX, "host", host, error) != 0)
             return -1;
     }
-    redis->port = REDIS_PORT;
-    if (port == end)
+    return port == end ? 0 : address_parse_port(port + 1, (size_t)(end - port) - 1, port_number, error);
+}
+
+/* USER@ at the beginning of *rest, if it is there, which then stands behind it. */
+static int parse_user(const char **rest, struct config_redis *redis, struct error *error)
+{
+    const char *at = strrchr(*rest, '@');
+    if (at == NULL)
         return 0;
-    return address_parse_port(port + 1, (size_t)(end - port) - 1, &redis->port, error);
+    if (redis->username != NULL)
+        return error_set(error, "the user stands in the URL and in redis.username; keep one of them");
+    if (parse_piece(*rest, (size_t)(at - *rest), USER_BYTES, USER_MAX, "user name before the @", &redis->username,
+                    error) != 0)
+        return -1;
+    *rest = at + 1;
+    return 0;
+}
+
+/* Nothing, a slash, or a slash and a number. */
+static int parse_database_end(const char *rest, struct config_redis *redis, struct error *error)
+{
+    if (rest[0] == '\0' || strcmp(rest, "/") == 0)
+        return 0;
+    return parse_database(rest + 1, &redis->database, error);
 }
 
 /* What follows redis:// or rediss:// */
@@ -107,22 +133,50 @@ static int parse_tcp(const char *rest, bool encrypted, struct config_redis *redi
 {
     redis->kind = CONFIG_REDIS_TCP;
     redis->encrypted = encrypted;
-    const char *at = strrchr(rest, '@');
-    if (at != NULL) {
-        if (redis->username != NULL)
-            return error_set(error, "the user stands in the URL and in redis.username; keep one of them");
-        if (parse_piece(rest, (size_t)(at - rest), USER_BYTES, USER_MAX, "user name before the @", &redis->username,
-                        error) != 0)
-            return -1;
-        rest = at + 1;
-    }
-    size_t size = strcspn(rest, "/");
-    if (parse_host(rest, size, redis, error) != 0)
+    redis->port = REDIS_PORT;
+    if (parse_user(&rest, redis, error) != 0)
         return -1;
-    rest += size;
-    if (rest[0] == '\0' || strcmp(rest, "/") == 0)
-        return 0;
-    return parse_database(rest + 1, &redis->database, error);
+    size_t size = strcspn(rest, "/");
+    if (parse_host(rest, size, &redis->host, &redis->port, error) != 0)
+        return -1;
+    return parse_database_end(rest + size, redis, error);
+}
+
+/* HOST[:PORT][,HOST[:PORT] ...] in exactly `size` bytes. */
+static int parse_sentinels(const char *text, size_t size, struct config_redis *redis, struct error *error)
+{
+    const char *end = text + size;
+    for (;;) {
+        const char *comma = memchr(text, ',', (size_t)(end - text));
+        struct config_host *sentinel = &redis->sentinels[redis->n_sentinels];
+        if (redis->n_sentinels == CONFIG_SENTINELS_MAX)
+            return error_set(error, "there are more than %d sentinels", CONFIG_SENTINELS_MAX);
+        redis->n_sentinels++;
+        sentinel->port = SENTINEL_PORT;
+        if (parse_host(text, (size_t)((comma != NULL ? comma : end) - text), &sentinel->name, &sentinel->port, error) !=
+            0)
+            return -1;
+        if (comma == NULL)
+            return 0;
+        text = comma + 1;
+    }
+}
+
+/* What follows sentinel:// */
+static int parse_sentinel(const char *rest, struct config_redis *redis, struct error *error)
+{
+    redis->kind = CONFIG_REDIS_SENTINEL;
+    if (parse_user(&rest, redis, error) != 0)
+        return -1;
+    size_t size = strcspn(rest, "/");
+    if (parse_sentinels(rest, size, redis, error) != 0)
+        return -1;
+    rest += size + (rest[size] == '/');
+    size = strcspn(rest, "/");
+    if (parse_piece(rest, size, MASTER_NAME_BYTES, MASTER_NAME_MAX, "name of the master behind the sentinels",
+                    &redis->master_name, error) != 0)
+        return -1;
+    return parse_database_end(rest + size, redis, error);
 }
 
 static int check_socket_path(const char *path, struct error *error)
@@ -178,7 +232,7 @@ static int set_private(const char *directory, struct config_redis *redis, struct
 
 int redis_url_private(const char *directory, struct config_redis *redis, struct error *error)
 {
-    clear(redis);
+    redis_url_clear(redis);
     redis->url = concatenate("private:", directory);
     return redis->url != NULL ? set_private(directory, redis, error) : error_set(error, OUT_OF_MEMORY);
 }
@@ -202,9 +256,9 @@ static int check_whole(const char *url, struct error *error)
         return error_set(error,
                          "there is a password in the URL, where others may see it; give the user in redis.username and "
                          "the password in a file of its own, redis.password-file");
-    if (starts_with(url, "sentinel://") || starts_with(url, "cluster://"))
-        return error_set(error, "%.*s is not in this version; give redis://, rediss://, unix: or private:",
-                         (int)strcspn(url, ":"), url);
+    if (starts_with(url, "cluster://"))
+        return error_set(error,
+                         "cluster is not in this version; give redis://, rediss://, sentinel://, unix: or private:");
     for (const char *c = url; *c != '\0'; c++)
         if (*c <= ' ' || *c > '~')
             return error_set(error, "the URL has a space, a control character or one beyond ASCII in it");
@@ -217,7 +271,7 @@ int redis_url_parse(const char *url, struct config_redis *redis, struct error *e
 {
     if (check_whole(url, error) != 0)
         return -1;
-    clear(redis);
+    redis_url_clear(redis);
     redis->url = strdup(url);
     if (redis->url == NULL)
         return error_set(error, OUT_OF_MEMORY);
@@ -225,11 +279,13 @@ int redis_url_parse(const char *url, struct config_redis *redis, struct error *e
         return parse_tcp(url + strlen("redis://"), false, redis, error);
     if (starts_with(url, "rediss://"))
         return parse_tcp(url + strlen("rediss://"), true, redis, error);
+    if (starts_with(url, "sentinel://"))
+        return parse_sentinel(url + strlen("sentinel://"), redis, error);
     if (starts_with(url, "unix:"))
         return parse_unix(url + strlen("unix:"), redis, error);
     if (starts_with(url, "private:"))
         return set_private(url + strlen("private:"), redis, error);
     return error_set(error,
                      "the URL is of no known kind; give redis://HOST:PORT/DATABASE, the same with rediss:// for TLS, "
-                     "unix:/PATH or private:/FOLDER");
+                     "sentinel://HOST:PORT,HOST:PORT/NAME/DATABASE, unix:/PATH or private:/FOLDER");
 }

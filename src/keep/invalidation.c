@@ -11,6 +11,7 @@
 #include "keep/redis_connection.h"
 #include "keep/redis_dial.h"
 #include "keep/redis_fence.h"
+#include "keep/redis_master.h"
 #include "keep/redis_refusal.h"
 
 #include <errno.h>
@@ -202,21 +203,9 @@ static void beat_send(struct invalidation *link)
     redis_link_command(link->settings.commands, REDIS_READ, on_beat_answered, link, 5, words, sizes);
 }
 
-/* Errors that say that this server does not hold the truth, or may not: another may have taken its place. Others, such
- * as OOM, leave its answers true; they only cost the lease. */
-static bool says_not_the_holder(const redisReply *reply)
-{
-    static const char *const words[] = {"READONLY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK"};
-    const int size = redis_error_word(reply);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if ((size_t)size == strlen(words[i]) && memcmp(reply->str, words[i], (size_t)size) == 0)
-            return true;
-    return false;
-}
-
 static void beat_refused(struct invalidation *link, const redisReply *reply)
 {
-    const bool elsewhere = says_not_the_holder(reply);
+    const bool elsewhere = redis_refusal_elsewhere(reply);
     struct error said;
     redis_refusal_explain(link->settings.config, "SET", reply, &said);
     error_set(&link->why, "SET of a beat was answered with %s%s", said.text,
@@ -478,13 +467,25 @@ static void on_state_timer(evutil_socket_t fd, short events, void *argument)
     }
 }
 
+static void on_master_named(void *argument)
+{
+    struct invalidation *link = argument;
+    if (link->state == LINK_DIALING)
+        redis_dial_named(link->dial);
+    else if (link->state != LINK_WAITING && redis_dial_outdated(link->dial))
+        connection_close(link, "another server is the master");
+}
+
 /* The link */
 
 static bool link_set_up(struct invalidation *link)
 {
     struct event_base *base = link->settings.base;
     static const struct timeval interval = {0, BEAT_INTERVAL * 1000};
-    link->dial = redis_dial_new(base, link->settings.access, on_dialed, link);
+    struct redis_master *master = redis_link_master(link->settings.commands);
+    if (master != NULL)
+        redis_master_listen(master, on_master_named, link);
+    link->dial = redis_dial_new(base, link->settings.access, master, on_dialed, link);
     link->state_timer = evtimer_new(base, on_state_timer, link);
     link->beat_timer = event_new(base, -1, EV_PERSIST, on_beat_timer, link);
     return redis_connection_init(&link->connection, base, &owner, link) == 0 && link->dial != NULL &&

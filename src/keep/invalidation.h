@@ -60,7 +60,8 @@ struct invalidation_settings {
     void *argument;
 };
 
-/* Starts connecting. What `settings` points to must outlive the result. NULL when there is no memory. */
+/* Starts connecting to where the command link connects to. What `settings` points to must outlive the result, but for
+ * the command link, which may be freed before it in the same turn of the loop. NULL when there is no memory. */
 struct invalidation *invalidation_new(const struct invalidation_settings *settings) __attribute__((warn_unused_result));
 
 /* The command link has a new connection, perhaps to another server: sends a beat ahead of what waits for it, so that a

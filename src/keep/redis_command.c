@@ -68,8 +68,29 @@ void redis_command_format(struct redis_command *command, int argc, const char *c
     redis_command_format_all(command, 1, &(struct redis_words){argc, argv, argv_sizes});
 }
 
+void redis_command_hold(struct redis_command *command, const redisReply *reply)
+{
+    command->held = memory_zeroed(sizeof *command->held);
+    command->held->type = reply->type;
+    command->held->integer = reply->integer;
+    if (reply->str == NULL)
+        return;
+    command->held->len = reply->len;
+    command->held->str = memory_zeroed(reply->len + 1);
+    memcpy(command->held->str, reply->str, reply->len);
+}
+
+void redis_held_free(redisReply *held)
+{
+    if (held == NULL)
+        return;
+    free(held->str);
+    free(held);
+}
+
 void redis_command_free(struct redis_command *command)
 {
+    redis_held_free(command->held);
     if (command->bytes != command->small)
         free(command->bytes);
     pool_give(&pool, command);

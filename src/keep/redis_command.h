@@ -17,6 +17,8 @@ struct redis_command {
     enum redis_kind kind;
     enum redis_outcome outcome; /* once it is decided */
     bool repeated;              /* a read that was lost with a connection before */
+    bool waits;                 /* the WAIT behind changes, which is nobody's */
+    redisReply *held;           /* a change's answer, until replicas have the change; else NULL */
     size_t replies;             /* that are still to come */
     int64_t expires;            /* clock_boot: when it is given up wherever it is */
     int64_t deadline;           /* clock_boot: of the answer, once it is sent */
@@ -34,6 +36,12 @@ struct redis_command *redis_command_new(redis_callback *callback, void *argument
 /* Sets the bytes from `argc` binary-safe words; or from `n` commands, at least one, that are sent as one. */
 void redis_command_format(struct redis_command *command, int argc, const char *const *argv, const size_t *argv_sizes);
 void redis_command_format_all(struct redis_command *command, size_t n, const struct redis_words *commands);
+
+/* Keeps a copy of an answer that is no array. */
+void redis_command_hold(struct redis_command *command, const redisReply *reply);
+
+/* Frees such a copy; NULL is left alone. */
+void redis_held_free(redisReply *held);
 
 /* Frees it without calling back. */
 void redis_command_free(struct redis_command *command);

@@ -120,6 +120,8 @@ static void on_flush(evutil_socket_t fd, short events, void *argument)
     struct redis_connection *connection = argument;
     (void)fd;
     (void)events;
+    if (connection->fd >= 0 && connection->owner->sending != NULL)
+        connection->owner->sending(connection->argument);
     if (connection->fd >= 0 && !event_pending(connection->writable, EV_WRITE, NULL))
         flush(connection);
     connection->owner->event_done(connection->argument);

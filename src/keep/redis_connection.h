@@ -14,6 +14,8 @@ enum { REDIS_INPUT_SIZE = 64 * 1024 /* bytes of one recv */ };
 
 /* What the owner hears. Within these it may send, close and open; not destroy. */
 struct redis_connection_owner {
+    /* What was queued in this turn of the loop is about to be sent; more may be queued. NULL: of no interest. */
+    void (*sending)(void *argument);
     /* The first byte of something other than a REDIS_READ is about to be sent. False: not now; the owner has taken away
      * what is in `unsent`. */
     bool (*may_change)(void *argument);

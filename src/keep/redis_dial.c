@@ -3,6 +3,7 @@
 #include "keep/redis_dial.h"
 
 #include "base/clock.h"
+#include "keep/redis_master.h"
 
 #include <errno.h>
 #include <event2/dns.h>
@@ -28,6 +29,8 @@ struct redis_dial {
     struct redis_access *access; /* NULL: no TLS */
     redis_dialed *callback;
     void *argument;
+    struct redis_master *master; /* where to; NULL: told at each start */
+    struct redis_place place;    /* what it said at the last attempt; port 0: nothing */
     bool dialing;
     struct redis_endpoint to;
     int64_t deadline;
@@ -62,14 +65,15 @@ struct redis_endpoint redis_endpoint_of(const struct config_redis *config)
     return (struct redis_endpoint){.path = config->path};
 }
 
-struct redis_dial *redis_dial_new(struct event_base *base, struct redis_access *access, redis_dialed *callback,
-                                  void *argument)
+struct redis_dial *redis_dial_new(struct event_base *base, struct redis_access *access, struct redis_master *master,
+                                  redis_dialed *callback, void *argument)
 {
     struct redis_dial *dial = calloc(1, sizeof *dial);
     if (dial == NULL)
         return NULL;
     dial->base = base;
     dial->access = access;
+    dial->master = master;
     dial->callback = callback;
     dial->argument = argument;
     dial->fd = -1;
@@ -336,11 +340,9 @@ static void unix_start(struct redis_dial *dial)
         give_up(dial, strerror(error));
 }
 
-void redis_dial_start(struct redis_dial *dial, const struct redis_endpoint *to, int64_t deadline)
+static void attempt_start(struct redis_dial *dial, const struct redis_endpoint *to)
 {
-    dial->dialing = true;
     dial->to = *to;
-    dial->deadline = deadline;
     error_set(&dial->failure, "no address");
     if (dial->access != NULL)
         redis_access_renew(dial->access);
@@ -350,7 +352,49 @@ void redis_dial_start(struct redis_dial *dial, const struct redis_endpoint *to, 
         unix_start(dial);
 }
 
+/* Starts where the master is said to be, or waits until that is said. */
+static void attempt_follow(struct redis_dial *dial)
+{
+    struct redis_place place;
+    const bool named = redis_master_place(dial->master, &place);
+    if (dial->lookup != NULL && (!named || strcmp(place.host, dial->place.host) != 0)) {
+        dial->lookup->dial = NULL;
+        dial->lookup = NULL;
+    }
+    dial->place = named ? place : (struct redis_place){.port = 0};
+    const struct redis_endpoint to = {.host = dial->place.host, .port = dial->place.port};
+    if (named)
+        attempt_start(dial, &to);
+}
+
+void redis_dial_start(struct redis_dial *dial, const struct redis_endpoint *to, int64_t deadline)
+{
+    dial->dialing = true;
+    dial->deadline = deadline;
+    if (dial->master != NULL)
+        attempt_follow(dial);
+    else
+        attempt_start(dial, to);
+}
+
+bool redis_dial_outdated(const struct redis_dial *dial)
+{
+    struct redis_place now;
+    return dial->master != NULL && redis_master_place(dial->master, &now) &&
+           (now.port != dial->place.port || strcmp(now.host, dial->place.host) != 0);
+}
+
+void redis_dial_named(struct redis_dial *dial)
+{
+    if (!dial->dialing || !redis_dial_outdated(dial))
+        return;
+    redis_dial_stop(dial);
+    redis_dial_start(dial, NULL, dial->deadline);
+}
+
 const char *redis_dial_lacks(const struct redis_dial *dial)
 {
+    if (dial->master != NULL && dial->place.port == 0)
+        return redis_master_lacks(dial->master);
     return dial->tls != NULL ? NO_HANDSHAKE : "no connection";
 }

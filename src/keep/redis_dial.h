@@ -9,9 +9,11 @@
 #include "keep/redis_access.h"
 
 #include <event2/event.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct redis_dial;
+struct redis_master;
 
 /* Where a Redis is. */
 struct redis_endpoint {
@@ -34,14 +36,22 @@ unsigned redis_retry_wait(unsigned *retry);
  */
 typedef void redis_dialed(void *argument, int fd, struct tls *tls, const char *failure);
 
-/* `access` says whether there is TLS over TCP, and is renewed with each attempt; NULL: there is none. It must live as
- * long as the result. NULL when there is no memory. */
-struct redis_dial *redis_dial_new(struct event_base *base, struct redis_access *access, redis_dialed *callback,
-                                  void *argument) __attribute__((warn_unused_result));
+/* Attempts go to where `master` is said to be; NULL: to where they are told. `access` says whether there is TLS over
+ * TCP, and is renewed with each attempt; NULL: there is none. Both must live as long as the result. NULL when there is
+ * no memory. */
+struct redis_dial *redis_dial_new(struct event_base *base, struct redis_access *access, struct redis_master *master,
+                                  redis_dialed *callback, void *argument) __attribute__((warn_unused_result));
+
+/* A place has been named: an attempt under way goes there now, within the time that it has left. */
+void redis_dial_named(struct redis_dial *dial);
+
+/* Whether the last attempt went to another place than the one that is named now. */
+bool redis_dial_outdated(const struct redis_dial *dial);
 
 /* Starts an attempt, which must not be under way; the callback follows, unless the attempt is stopped. The strings of
- * `to` must live as long as the attempt. Each address gets an equal share of the time left until `deadline`
- * (clock_boot); a look-up takes as long as it takes: the caller ends the attempt at the deadline. */
+ * `to`, which says nothing when a master is followed, must live as long as the attempt. Each address gets an equal
+ * share of the time left until `deadline` (clock_boot); a look-up takes as long as it takes: the caller ends the
+ * attempt at the deadline. */
 void redis_dial_start(struct redis_dial *dial, const struct redis_endpoint *to, int64_t deadline);
 
 /* What the attempt under way has been waiting for, for people: "no ...". */

@@ -15,11 +15,11 @@ enum { ID_TEXT_SIZE = 24 };
 /* No connection ever has this id. Ending it shows that we may, before there is need to. */
 #define NOBODYS_ID "9223372036854775807"
 
-enum step { STEP_AUTH, STEP_SELECT, STEP_SETNAME, STEP_ID, STEP_PING, STEP_LIST, STEP_KILL };
+enum step { STEP_AUTH, STEP_SELECT, STEP_SETNAME, STEP_ID, STEP_PING, STEP_ROLE, STEP_LIST, STEP_KILL };
 
 typedef bool step_check(struct redis_handshake *handshake, const redisReply *reply);
 
-static step_check status_check, id_check, list_check, kill_check;
+static step_check status_check, id_check, role_check, list_check, kill_check;
 
 static const struct {
     const char *command;
@@ -30,6 +30,7 @@ static const struct {
     [STEP_SETNAME] = {"CLIENT SETNAME", status_check},
     [STEP_ID] = {"CLIENT ID", id_check},
     [STEP_PING] = {"PING", status_check},
+    [STEP_ROLE] = {"ROLE", role_check},
     [STEP_LIST] = {"CLIENT LIST", list_check},
     [STEP_KILL] = {"CLIENT KILL", kill_check},
 };
@@ -59,12 +60,23 @@ void redis_handshake_start(struct redis_handshake *handshake)
     STEP_SEND(handshake, STEP_ID, "CLIENT", "ID");
     /* All of the above is answered by a Redis that still loads its data; this is not. */
     STEP_SEND(handshake, STEP_PING, "PING");
+    /* What a sentinel said may be outdated. */
+    if (handshake->config->kind == CONFIG_REDIS_SENTINEL)
+        STEP_SEND(handshake, STEP_ROLE, "ROLE");
 }
 
 static bool status_check(struct redis_handshake *handshake, const redisReply *reply)
 {
     (void)handshake;
     return reply->type == REDIS_REPLY_STATUS;
+}
+
+static bool role_check(struct redis_handshake *handshake, const redisReply *reply)
+{
+    static const char word[] = "master";
+    (void)handshake;
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 && reply->element[0]->type == REDIS_REPLY_STRING &&
+           reply->element[0]->len == sizeof word - 1 && memcmp(reply->element[0]->str, word, sizeof word - 1) == 0;
 }
 
 static void list_send(struct redis_handshake *handshake)
@@ -157,7 +169,10 @@ enum redis_handshake_result redis_handshake_reply(struct redis_handshake *handsh
         return REDIS_HANDSHAKE_FAILED;
     }
     if (!steps[step].check(handshake, reply)) {
-        error_set(error, "%s was answered with something unexpected", steps[step].command);
+        error_set(error,
+                  step == STEP_ROLE ? "the server that the sentinels name is no master by its %s"
+                                    : "%s was answered with something unexpected",
+                  steps[step].command);
         return REDIS_HANDSHAKE_FAILED;
     }
     return step == STEP_KILL ? REDIS_HANDSHAKE_DONE : REDIS_HANDSHAKE_MORE;

@@ -6,15 +6,22 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "keep/redis_command.h"
 #include "keep/redis_connection.h"
 #include "keep/redis_dial.h"
 #include "keep/redis_fence.h"
 #include "keep/redis_handshake.h"
+#include "keep/redis_master.h"
+#include "keep/redis_refusal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define WAIT_MILLISECONDS "250"
+
+#define ANOTHER_MASTER "another server is the master, or soon will be"
 
 enum state {
     STATE_WAITING,   /* for the next attempt; the state's timer runs */
@@ -34,12 +41,14 @@ struct redis_link {
     struct shared_slot *slot;
     enum state state;
     struct event *state_timer;
-    unsigned retry; /* milliseconds */
+    unsigned retry;              /* milliseconds */
+    struct redis_master *master; /* NULL: the configuration says where to connect to */
     struct redis_dial *dial;
     struct redis_handshake handshake;
     struct redis_connection connection; /* it is given everybody's commands while up, else only the handshake's */
     struct redis_commands waiting;      /* for the link to be up */
     struct redis_commands uncertain;    /* changes of a lost connection, until that is ended or cannot be */
+    struct redis_commands unacked;      /* changes that Redis has answered and replicas may not have */
     struct redis_commands decided;      /* only the callback is missing */
     struct event *deciding;             /* a timer of no time: call back in the next turn of the loop */
     size_t count;                       /* commands whose callback is still to come */
@@ -49,7 +58,9 @@ struct redis_link {
     int64_t away_since; /* clock_boot, while not up */
     uint64_t losses;    /* connections that had been up */
     struct error lost;  /* why the last of them was lost; empty when none was */
+    bool changed;       /* changes have been queued behind the last WAIT */
     bool called_back;   /* in this event of the loop */
+    bool demoted;       /* the server says that it is not the master: others are looked for after this event */
 };
 
 /* Callbacks */
@@ -58,6 +69,10 @@ struct redis_link {
 static void command_decide(struct redis_link *link, struct redis_command *command, enum redis_outcome outcome)
 {
     static const struct timeval at_once;
+    if (command->waits) {
+        redis_command_free(command);
+        return;
+    }
     command->outcome = outcome;
     if (STAILQ_EMPTY(&link->decided) && evtimer_add(link->deciding, &at_once) < 0)
         memory_exhausted();
@@ -84,12 +99,16 @@ static void command_call_back(struct redis_link *link, struct redis_command *com
 }
 
 /* The end of each event in which callbacks may have run. */
+static void connection_close(struct redis_link *link, const char *reason);
+
 static void on_event_done(void *argument)
 {
     struct redis_link *link = argument;
     if (link->called_back && link->settings.batch_done != NULL)
         link->settings.batch_done(link->settings.batch_argument);
     link->called_back = false;
+    if (link->demoted)
+        connection_close(link, ANOTHER_MASTER);
 }
 
 static void on_deciding(evutil_socket_t fd, short events, void *argument)
@@ -122,6 +141,12 @@ static void deadline_set(struct redis_link *link, int64_t when)
     if (evtimer_add(link->deadline, &wait) < 0)
         memory_exhausted();
     link->deadline_at = when;
+}
+
+static int64_t command_expiry(const struct redis_link *link)
+{
+    const struct config_redis *config = link->settings.config;
+    return clock_boot() + clock_from_seconds(config->connect_timeout) + clock_from_seconds(config->command_timeout);
 }
 
 /* States */
@@ -181,10 +206,17 @@ static void attempt_failed(struct redis_link *link, const char *reason)
     redis_commands_free(&link->connection.in_flight);
     /* The old connection stays in redis_unfenced: it is ended before any worker sends its next change. */
     commands_decide(link, &link->uncertain, REDIS_UNCERTAIN);
+    redis_master_doubt(link->master);
     if (link->circuit_open)
         log_debug("redis %s: %s", link->settings.config->url, reason);
     else
         circuit_open(link, reason);
+}
+
+static void change_uncertain(struct redis_link *link, struct redis_command *command)
+{
+    shared_count(link->slot, METRIC_REDIS_UNCERTAIN, 1);
+    STAILQ_INSERT_TAIL(&link->uncertain, command, next);
 }
 
 /* In this order: when the process is killed between the two, the master does the same. */
@@ -203,12 +235,13 @@ static void connection_lost(struct redis_link *link, const char *reason)
     client_put_away(link);
     if (link->state == STATE_FENCING)
         redis_commands_free(&link->connection.unsent);
+    while ((command = redis_commands_take(&link->unacked)) != NULL)
+        change_uncertain(link, command);
     while ((command = redis_commands_take(&link->connection.in_flight)) != NULL) {
         if (command->callback == NULL) {
             redis_command_free(command);
         } else if (command->kind == REDIS_CHANGE) {
-            shared_count(link->slot, METRIC_REDIS_UNCERTAIN, 1);
-            STAILQ_INSERT_TAIL(&link->uncertain, command, next);
+            change_uncertain(link, command);
         } else if (command->repeated || command->deadline <= now) {
             command_decide(link, command, REDIS_UNAVAILABLE);
         } else {
@@ -230,6 +263,7 @@ static void connection_lost(struct redis_link *link, const char *reason)
 /* The one end of connections and of attempts to make one. */
 static void connection_close(struct redis_link *link, const char *reason)
 {
+    link->demoted = false;
     redis_dial_stop(link->dial);
     redis_connection_close(&link->connection);
     if (is_up(link))
@@ -264,6 +298,45 @@ static void on_sent(void *argument, struct redis_command *command, int64_t now)
     deadline_set(link, command->deadline);
     if (command->callback != NULL)
         shared_count(link->slot, METRIC_REDIS_COMMANDS, command->replies);
+}
+
+/* Replicas */
+
+/* One WAIT behind all changes of a turn. While it waits Redis answers nothing else on the connection, so it does not
+ * wait for long. */
+static void on_sending(void *argument)
+{
+    struct redis_link *link = argument;
+    const unsigned replicas = link->settings.config->min_replicas_acked;
+    if (!link->changed || replicas == 0 || link->state != STATE_UP)
+        return;
+    char number[NUMBER_DIGITS_MAX];
+    const char *words[] = {"WAIT", number, WAIT_MILLISECONDS};
+    const size_t sizes[] = {4, (size_t)(number_put(number, replicas) - number), sizeof WAIT_MILLISECONDS - 1};
+    struct redis_command *command = redis_command_new(NULL, NULL, REDIS_READ);
+    redis_command_format(command, 3, words, sizes);
+    command->waits = true;
+    command->expires = command_expiry(link);
+    link->changed = false;
+    redis_connection_send(&link->connection, command);
+}
+
+/* All changes that have been answered stood before the WAIT. */
+static void acks_counted(struct redis_link *link, const redisReply *reply)
+{
+    const bool acked =
+        reply->type == REDIS_REPLY_INTEGER && reply->integer >= (long long)link->settings.config->min_replicas_acked;
+    struct redis_commands unacked = STAILQ_HEAD_INITIALIZER(unacked);
+    struct redis_command *command;
+    STAILQ_CONCAT(&unacked, &link->unacked);
+    while ((command = redis_commands_take(&unacked)) != NULL) {
+        redisReply *held = command->held;
+        if (!acked)
+            shared_count(link->slot, METRIC_REDIS_UNCERTAIN, 1);
+        command->held = NULL;
+        command_call_back(link, command, acked ? REDIS_REPLIED : REDIS_UNCERTAIN, acked ? held : NULL);
+        redis_held_free(held);
+    }
 }
 
 /* Replies */
@@ -313,13 +386,25 @@ static void handshake_reply(struct redis_link *link, const redisReply *reply)
 static void on_replied(void *argument, struct redis_command *command, const redisReply *reply)
 {
     struct redis_link *link = argument;
+    link->demoted |= link->master != NULL && is_up(link) && redis_refusal_elsewhere(reply);
     if (command->replies > 0) {
         link->called_back = true;
         command->callback(command->argument, REDIS_REPLIED, reply);
         return;
     }
+    if (command->kind == REDIS_CHANGE && link->settings.config->min_replicas_acked > 0 &&
+        reply->type != REDIS_REPLY_ERROR) {
+        redis_command_hold(command, reply);
+        STAILQ_INSERT_TAIL(&link->unacked, command, next);
+        return;
+    }
     if (command->callback != NULL) {
         command_call_back(link, command, REDIS_REPLIED, reply);
+        return;
+    }
+    if (command->waits) {
+        redis_command_free(command);
+        acks_counted(link, reply);
         return;
     }
     redis_command_free(command);
@@ -341,6 +426,7 @@ static void on_failed(void *argument, const char *reason)
 }
 
 static const struct redis_connection_owner owner = {
+    .sending = on_sending,
     .may_change = on_may_change,
     .sent = on_sent,
     .replied = on_replied,
@@ -440,12 +526,27 @@ static void on_state_timer(evutil_socket_t fd, short events, void *argument)
     connection_close(link, reason.text);
 }
 
+static void on_master_named(void *argument)
+{
+    struct redis_link *link = argument;
+    if (link->state == STATE_DIALING)
+        redis_dial_named(link->dial);
+    else if (link->state != STATE_WAITING && redis_dial_outdated(link->dial))
+        connection_close(link, ANOTHER_MASTER);
+}
+
 /* The link */
 
 static bool link_set_up(struct redis_link *link)
 {
     struct event_base *base = link->settings.base;
-    link->dial = redis_dial_new(base, link->settings.access, on_dialed, link);
+    if (link->settings.config->kind == CONFIG_REDIS_SENTINEL) {
+        link->master = redis_master_new(base, link->settings.config);
+        if (link->master == NULL)
+            return false;
+        redis_master_listen(link->master, on_master_named, link);
+    }
+    link->dial = redis_dial_new(base, link->settings.access, link->master, on_dialed, link);
     link->state_timer = evtimer_new(base, on_state_timer, link);
     link->deciding = evtimer_new(base, on_deciding, link);
     link->deadline = evtimer_new(base, on_deadline, link);
@@ -465,6 +566,7 @@ struct redis_link *redis_link_new(const struct redis_link_settings *settings)
     link->slot = &settings->shared->slots[settings->slot];
     STAILQ_INIT(&link->waiting);
     STAILQ_INIT(&link->uncertain);
+    STAILQ_INIT(&link->unacked);
     STAILQ_INIT(&link->decided);
     if (link_set_up(link))
         state_set(link, STATE_WAITING, 0);
@@ -482,10 +584,9 @@ static void command_start(struct redis_link *link, enum redis_kind kind, redis_c
         command_decide(link, command, REDIS_UNAVAILABLE);
         return;
     }
-    const struct config_redis *config = link->settings.config;
     redis_command_format_all(command, n, commands);
-    command->expires =
-        clock_boot() + clock_from_seconds(config->connect_timeout) + clock_from_seconds(config->command_timeout);
+    command->expires = command_expiry(link);
+    link->changed |= kind == REDIS_CHANGE;
     if (link->state == STATE_UP) {
         redis_connection_send(&link->connection, command);
         return;
@@ -509,6 +610,11 @@ void redis_link_changes(struct redis_link *link, redis_callback *callback, void 
 const struct config_redis *redis_link_config(const struct redis_link *link)
 {
     return link->settings.config;
+}
+
+struct redis_master *redis_link_master(const struct redis_link *link)
+{
+    return link->master;
 }
 
 bool redis_link_circuit_open(const struct redis_link *link)
@@ -541,11 +647,13 @@ void redis_link_free(struct redis_link **link)
     client_put_away(l);
     redis_connection_destroy(&l->connection);
     redis_dial_free(&l->dial);
+    redis_master_free(&l->master);
     timer_free(l->state_timer);
     timer_free(l->deciding);
     timer_free(l->deadline);
     redis_commands_free(&l->waiting);
     redis_commands_free(&l->uncertain);
+    redis_commands_free(&l->unacked);
     redis_commands_free(&l->decided);
     free(l);
 }

@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 struct redis_link;
+struct redis_master;
 
 enum {
     REDIS_BULK_MAX = 256 * 1024,  /* a longer string in a reply is thrown away as it arrives, see REDIS_TOO_LONG */
@@ -85,6 +86,9 @@ void redis_link_changes(struct redis_link *link, redis_callback *callback, void 
 
 /* Where it connects to, and as whom. */
 const struct config_redis *redis_link_config(const struct redis_link *link);
+
+/* Who knows where the link connects to; NULL when that never changes. Lives as long as the link. */
+struct redis_master *redis_link_master(const struct redis_link *link);
 
 /* Whether the circuit is open: Redis is away and commands are refused at once. */
 bool redis_link_circuit_open(const struct redis_link *link);

@@ -37,9 +37,15 @@ static const struct probe {
     {{"ZSCAN", SET, "0"}, REDIS_REPLY_ARRAY},
     {{"ZRANGEBYSCORE", SET, "-inf", "0"}, REDIS_REPLY_ARRAY},
     {{"ZREM", SET, "probe"}, REDIS_REPLY_INTEGER},
+    {{"WAIT", "0", "1"}, REDIS_REPLY_INTEGER}, /* the last: only where replicas are waited for */
 };
 
 enum { PROBES = sizeof probes / sizeof *probes };
+
+static size_t probes_of(const struct config_redis *config)
+{
+    return config->min_replicas_acked > 0 ? PROBES : PROBES - 1;
+}
 
 struct trial {
     const struct config_redis *config;
@@ -102,7 +108,7 @@ static void on_look(evutil_socket_t fd, short events, void *argument)
 {
     struct trial *trial = argument;
     (void)fd, (void)events;
-    const bool over = trial->answered == PROBES && (trial->lost > 0 || trial->state.lease_until != 0);
+    const bool over = trial->answered == probes_of(trial->config) && (trial->lost > 0 || trial->state.lease_until != 0);
     if (over || clock_boot() > trial->until)
         event_base_loopbreak(trial->base);
 }
@@ -152,7 +158,7 @@ static void trial_end(struct trial *trial)
 /* What was refused has been said already. */
 static bool verdict(const struct trial *trial)
 {
-    if (trial->answered < PROBES || trial->lost > 0)
+    if (trial->answered < probes_of(trial->config) || trial->lost > 0)
         log_error("Redis at %s does not answer", trial->config->url);
     else if (trial->state.lease_until == 0)
         log_error("redis %s: changes by others are not announced, so the cache could not be used", trial->config->url);
@@ -170,7 +176,7 @@ bool redis_probe(const struct config_redis *config, struct redis_access *access)
     struct event *look = event_new(trial.base, -1, EV_PERSIST, on_look, &trial);
     if (look == NULL || event_add(look, &interval) != 0)
         memory_exhausted();
-    for (size_t i = 0; i < PROBES; i++) {
+    for (size_t i = 0; i < probes_of(config); i++) {
         answers[i] = (struct answer){&trial, &probes[i]};
         probe_send(&answers[i]);
     }

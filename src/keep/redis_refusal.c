@@ -6,7 +6,6 @@
 #include "keep/redis_reader.h"
 
 #include <ctype.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -62,4 +61,14 @@ void redis_refusal_explain(const struct config_redis *config, const char *comman
         error_set(text, "ERR: the Redis user \"%s\" may not use a command of the script, or its key", user);
     else
         error_set(text, "%.*s", word, reply->str);
+}
+
+bool redis_refusal_elsewhere(const redisReply *reply)
+{
+    static const char *const words[] = {"READONLY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK"};
+    const int size = redis_error_word(reply);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if ((size_t)size == strlen(words[i]) && memcmp(reply->str, words[i], (size_t)size) == 0)
+            return true;
+    return false;
 }

@@ -15,8 +15,8 @@ from waiting import until
 RULES = acl_rules().split()
 COMMANDS = [rule for rule in RULES if rule.startswith("+")]
 # Without these a server works, or they are not asked for: database 0 is selected already, INFO only warns of an eviction policy,
-# Redis before 7.0 has no NO-EVICT.
-SPARE = {"+select", "+info", "+client|no-evict"}
+# Redis before 7.0 has no NO-EVICT, ROLE is for who has sentinels, WAIT for who waits for replicas.
+SPARE = {"+select", "+info", "+client|no-evict", "+role", "+wait"}
 
 
 def store(daemon, **fields):

@@ -102,7 +102,7 @@ static const struct {
      "password in a file of its own, redis.password-file"},
     {"redis { url = redis://h/hunter2 }", "1: redis.url: the database is not a number from 0 to 65535"},
     {"redis { url = cluster://h }",
-     "1: redis.url: cluster is not in this version; give redis://, rediss://, unix: or private:"},
+     "1: redis.url: cluster is not in this version; give redis://, rediss://, sentinel://, unix: or private:"},
     {"redis {\n tls-ca = /a }",
      "1: redis.tls-ca: the URL is none of TLS, so it has no effect; let the URL begin with rediss://"},
     {"redis { url = redis://h tls-server-name = h }",
@@ -140,9 +140,11 @@ static const struct {
                    "cache, audit, slack, policy, hook"},
     {"cache {\n stale = 5 }", "2: cache.stale: there is no such option; known are bytes, entries, negative-entries, "
                               "ttl, negative-ttl, stale-on-error"},
-    {"redis { min-replicas-acked = 1 }", "1: redis.min-replicas-acked: there is no such option; known are url, prefix, "
-                                         "username, password-file, tls-ca, tls-certificate-file, tls-key-file, "
-                                         "tls-server-name, tls-minimum-version, connect-timeout, command-timeout"},
+    {"redis { min-replicas-acked = 17 }", "1: redis.min-replicas-acked: \"17\" is out of range; give 0 to 16"},
+    {"redis { replicas-acked = 1 }", "1: redis.replicas-acked: there is no such option; known are url, prefix, "
+                                     "username, password-file, tls-ca, tls-certificate-file, tls-key-file, "
+                                     "tls-server-name, tls-minimum-version, connect-timeout, command-timeout, "
+                                     "min-replicas-acked"},
     {"log { ../hunter2 = 1 }", "1: log.(not a name): there is no such option; known are level, format"},
     {"\nprefix = a", "2: prefix: there is no such option or section; known are workers, user, keyring, max-line, "
                      "max-inflight, idle-timeout, request-timeout, write-timeout, drain-timeout, log, listener, redis, "

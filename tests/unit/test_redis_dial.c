@@ -46,7 +46,7 @@ static int set_up(void **state)
     assert_non_null(world);
     world->base = event_base_new();
     world->fd = -1;
-    world->dial = redis_dial_new(world->base, NULL, on_dialed, world);
+    world->dial = redis_dial_new(world->base, NULL, NULL, on_dialed, world);
     assert_non_null(world->dial);
     *state = world;
     return 0;

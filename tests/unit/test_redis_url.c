@@ -10,19 +10,17 @@
 #include <cmocka.h>
 
 #define LONG_96 "/bcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdefghi0abcdef"
-#define NO_KIND                                                                                                  \
-    "the URL is of no known kind; give redis://HOST:PORT/DATABASE, the same with rediss:// for TLS, unix:/PATH " \
-    "or private:/FOLDER"
+#define NO_KIND                                                                                       \
+    "the URL is of no known kind; give redis://HOST:PORT/DATABASE, the same with rediss:// for TLS, " \
+    "sentinel://HOST:PORT,HOST:PORT/NAME/DATABASE, unix:/PATH or private:/FOLDER"
+#define NO_MASTER "the name of the master behind the sentinels is missing"
 #define PASSWORD                                                                                                    \
     "there is a password in the URL, where others may see it; give the user in redis.username and the password in " \
     "a file of its own, redis.password-file"
 
 static void release(struct config_redis *redis)
 {
-    free(redis->url);
-    free(redis->host);
-    free(redis->path);
-    free(redis->directory);
+    redis_url_clear(redis);
     free(redis->username);
 }
 
@@ -49,6 +47,15 @@ static void good_urls(void **state)
         {"redis://token_keep-1@[::1]:7/3", {.host = "::1", .port = 7, .database = 3, .username = "token_keep-1"}},
         {"rediss://h", {.host = "h", .port = 6379, .encrypted = true}},
         {"rediss://bob@[::1]:7/3", {.host = "::1", .port = 7, .database = 3, .username = "bob", .encrypted = true}},
+        {"sentinel://h/m",
+         {.kind = CONFIG_REDIS_SENTINEL, .n_sentinels = 1, .sentinels = {{"h", 26379}}, .master_name = "m"}},
+        {"sentinel://bob@[::1],b:7,10.0.0.1:26380/my-master_1.x/15",
+         {.kind = CONFIG_REDIS_SENTINEL,
+          .n_sentinels = 3,
+          .sentinels = {{"::1", 26379}, {"b", 7}, {"10.0.0.1", 26380}},
+          .master_name = "my-master_1.x",
+          .database = 15,
+          .username = "bob"}},
         {"unix:/run/redis.sock", {.kind = CONFIG_REDIS_UNIX, .path = "/run/redis.sock"}},
         {"unix:///run/redis.sock", {.kind = CONFIG_REDIS_UNIX, .path = "/run/redis.sock"}},
         {"unix:/run/redis.sock?db=9", {.kind = CONFIG_REDIS_UNIX, .path = "/run/redis.sock", .database = 9}},
@@ -71,6 +78,12 @@ static void good_urls(void **state)
         assert_same(redis.directory, cases[i].expected.directory);
         assert_int_equal(redis.database, cases[i].expected.database);
         assert_int_equal(redis.encrypted, cases[i].expected.encrypted);
+        assert_int_equal(redis.n_sentinels, cases[i].expected.n_sentinels);
+        for (size_t n = 0; n < redis.n_sentinels; n++) {
+            assert_same(redis.sentinels[n].name, cases[i].expected.sentinels[n].name);
+            assert_int_equal(redis.sentinels[n].port, cases[i].expected.sentinels[n].port);
+        }
+        assert_same(redis.master_name, cases[i].expected.master_name);
         assert_same(redis.username, cases[i].expected.username);
         release(&redis);
     }
@@ -84,8 +97,19 @@ static const struct {
     {"http://hunter2/", NO_KIND},
     {"redis:hunter2", NO_KIND},
     {"rediss://", "the host is missing"},
-    {"sentinel://hunter2", "sentinel is not in this version; give redis://, rediss://, unix: or private:"},
-    {"cluster://hunter2", "cluster is not in this version; give redis://, rediss://, unix: or private:"},
+    {"cluster://hunter2", "cluster is not in this version; give redis://, rediss://, sentinel://, unix: or private:"},
+    {"sentinel://", "the host is missing"},
+    {"sentinel://hunter2", NO_MASTER},
+    {"sentinel://hunter2/", NO_MASTER},
+    {"sentinel://hunter2//0", NO_MASTER},
+    {"sentinel://a,hunter2,/m", "the host is missing"},
+    {"sentinel://,hunter2/m", "the host is missing"},
+    {"sentinel://a:hunter2,b/m", "the port is not a number; give 1 to 65535"},
+    {"sentinel://a,b:hunter2@c/m", PASSWORD},
+    {"sentinel://a/hunter2!",
+     "the name of the master behind the sentinels is too long or has characters that it cannot have"},
+    {"sentinel://a/m/hunter2", "the database is not a number from 0 to 65535"},
+    {"sentinel://a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,hunter2/m", "there are more than 16 sentinels"},
     {"redis://bob:hunter2@h", PASSWORD},
     {"redis://:hunter2@h", PASSWORD},
     {"redis://bob:hun/ter2@h", PASSWORD},
@@ -144,8 +168,12 @@ static void later_url_replaces(void **state)
     struct config_redis redis = {0};
     struct error error;
     assert_int_equal(redis_url_parse("rediss://h:7/3", &redis, &error), 0);
-    assert_int_equal(redis_url_parse("unix:/a", &redis, &error), 0);
+    assert_int_equal(redis_url_parse("sentinel://a,b/m/3", &redis, &error), 0);
     assert_null(redis.host);
+    assert_int_equal(redis_url_parse("unix:/a", &redis, &error), 0);
+    assert_int_equal(redis.n_sentinels, 0);
+    assert_null(redis.sentinels[0].name);
+    assert_null(redis.master_name);
     assert_false(redis.encrypted);
     assert_int_equal(redis.port, 0);
     assert_int_equal(redis.database, 0);
