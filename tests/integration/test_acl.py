@@ -140,6 +140,18 @@ def test_a_server_says_what_it_is_refused(start_redis, start_daemon):
     daemon.wait_log('Redis refuses ZADD: NOPERM: the Redis user "tokenkeep" may not use it; its ACL must have +zadd')
 
 
+def test_another_database(start_redis, start_daemon, folder):
+    """The ACL lets it be chosen."""
+    redis = start_redis()
+    password = os.path.join(folder, "password")
+    with open(os.open(password, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        file.write(redis.login[1])
+    daemon = start_daemon(redis.url + "?db=5", redis_options={"username": redis.login[0], "password-file": password})
+    until(lambda: daemon.stats()["invalidation-links"] == 2, what="both links to be certain")
+    assert redis.client(db=5).exists("token:" + key_of(store(daemon)))
+    assert check(daemon).returncode == 0
+
+
 def test_a_new_password(start_redis, start_daemon):
     """It is read before the next connection; what is there stays, and a wrong one is said to be."""
     redis = start_redis()

@@ -197,7 +197,7 @@ def test_tls_to_redis_is_clean_under_valgrind(folder, start_redis, start_daemon)
     settings = authority.server_settings(port, clients=authority.ca)
     redis = start_redis(settings=settings)
     certificate, key = authority.issue("client")
-    daemon = start_daemon(f"rediss://localhost:{port}", workers=1, wrapper=valgrind(folder), redis_options={
+    daemon = start_daemon(f"rediss://localhost:{port}", workers=1, wrapper=valgrind(folder), log={"level": "debug"}, redis_options={
         "tls-ca": authority.ca, "tls-certificate-file": certificate, "tls-key-file": key, "connect-timeout": 5})
     until(lambda: verdict(daemon.manage), 60, "a verdict")
     run_conversation(daemon.manage)
