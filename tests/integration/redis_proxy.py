@@ -2,6 +2,7 @@
 """A relay between workers and a real redis-server, where a test may hold a request before Redis has it, hold an answer that
 Redis has given, or put another answer in its place. It knows which worker a connection belongs to."""
 import os
+import random
 import socket
 import struct
 import threading
@@ -25,6 +26,7 @@ class Hold:
     def __init__(self, proxy, name, text, pid, reply):
         self.proxy, self.name, self.text, self.pid, self.reply = proxy, name.upper().encode(), text.encode(), pid, reply
         self.held = 0
+        self.relays = []  # that hold them
         self.released = False
 
     def matches(self, pid, words, reply):
@@ -42,6 +44,17 @@ class Hold:
             self.released = True
             self.proxy.changed.notify_all()
 
+    def hang_up(self):
+        """Ends the connections on which they are held, as the worker sees it; what is held will reach Redis all the same."""
+        for relay in self.relays:
+            relay.worker.shutdown(socket.SHUT_RDWR)
+
+    def let_go(self):
+        """Releases what is held of workers that have gone away or given up, and waits until Redis has had it, or has ended the
+        connection before."""
+        self.release()
+        until(lambda: all(relay.closed for relay in self.relays), 10, "Redis to be done with what was held")
+
 
 class _Relay:
     """One connection."""
@@ -51,6 +64,7 @@ class _Relay:
         self.pid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         self.redis.connect(proxy.server.socket)
         self.asked = deque()
+        self.closed = False
 
     def start(self):
         for body in (self._requests, self._replies):
@@ -72,7 +86,7 @@ class _Relay:
                 if not is_beat(words):
                     with self.proxy.changed:
                         self.proxy.commands.append((self.pid, words))
-                self.proxy.pass_hold(self.pid, words, False)
+                self.proxy.pass_hold(self, words, False)
                 self.asked.append(words)
                 self.redis.sendall(raw)
         self.redis.shutdown(socket.SHUT_WR)
@@ -85,11 +99,15 @@ class _Relay:
                     break
                 # What comes unasked is an announcement on a worker's invalidation link.
                 words = self.asked.popleft() if self.asked else [b"(announced)", raw]
-                self.proxy.pass_hold(self.pid, words, True)
-                self.worker.sendall(self.proxy.substitute(words) or raw)
+                self.proxy.pass_hold(self, words, True)
+                try:
+                    self.worker.sendall(self.proxy.substitute(words) or raw)
+                except OSError:
+                    pass  # the worker went away; Redis goes on with what it has
         self.close()
 
     def close(self):
+        self.closed = True
         for sock in (self.worker, self.redis):
             try:
                 sock.shutdown(socket.SHUT_RDWR)
@@ -170,6 +188,19 @@ class RedisProxy(RedisSocket):
             self._frozen = False
             self.changed.notify_all()
 
+    def cut(self, share=1.0, chance=random):
+        """Ends that share of the connections, at both ends."""
+        for relay in list(self._relays):
+            if chance.random() < share:
+                relay.close()
+
+    def forget(self):
+        """What was said so far, and what has ended."""
+        with self.changed:
+            self.commands.clear()
+            self._holds = [hold for hold in self._holds if not hold.released]
+            self._relays = [relay for relay in self._relays if not relay.closed]
+
     def hold_announcements(self, pid=None):
         """What Redis announces on the invalidation links is held back, and all that comes after it."""
         return self._hold("(announced)", "", pid, True)
@@ -223,12 +254,13 @@ class RedisProxy(RedisSocket):
 
     # What the relays ask
 
-    def pass_hold(self, pid, words, reply):
+    def pass_hold(self, relay, words, reply):
         with self.changed:
             self.changed.wait_for(lambda: not self._frozen, HOLD_LIMIT)
-            holds = [hold for hold in self._holds if hold.matches(pid, words, reply)]
+            holds = [hold for hold in self._holds if hold.matches(relay.pid, words, reply)]
             for hold in holds:
                 hold.held += 1
+                hold.relays.append(relay)
             for hold in holds:
                 self.changed.wait_for(lambda hold=hold: hold.released, HOLD_LIMIT)
 
