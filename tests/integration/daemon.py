@@ -199,7 +199,7 @@ class Daemon:
             self._spawn()
             if not wait:
                 return
-            until(lambda: self.process.poll() is not None or self._ready(), 60, "tokenkeepd to answer")
+            until(lambda: self.process.poll() is not None or self.ready(), 60, "tokenkeepd to answer")
             if self.process.poll() is None:
                 self.steady = self.workers()
                 return
@@ -212,7 +212,7 @@ class Daemon:
                                             stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, env=environment(),
                                             cwd=self.folder)
 
-    def _ready(self):
+    def ready(self):
         """Every worker serves, so it has read its keyring, every listener answers, and there is a reporter if there are
         hooks."""
         if (self.hooks and not self.reporter()) or len(self.workers()) < self.workers_wanted:
@@ -277,7 +277,7 @@ class Daemon:
         # Counting children alone would take the process that tries the configuration for a worker.
         until(lambda: "reloaded: " in self.stderr()[before:] and len(set(self.workers()) - old) >= self.workers_wanted, 60,
               "new workers after SIGHUP")
-        until(self._ready, 60, "tokenkeepd to answer after SIGHUP")
+        until(self.ready, 60, "tokenkeepd to answer after SIGHUP")
         self.steady = None
         return [pid for pid in self.workers() if pid not in old]
 
