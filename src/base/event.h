@@ -17,6 +17,7 @@
     X(TOKEN_DELETE, "token.delete")           \
     X(TOKEN_DELETE_ALL, "token.delete_all")   \
     X(TOKEN_DELETE_USER, "token.delete_user") \
+    X(TOKEN_REKEY, "token.rekey")             \
     X(TOKEN_LIST, "token.list")               \
     X(TOKEN_GET, "token.get")                 \
     X(TOKEN_MISMATCH, "token.mismatch")       \
@@ -70,7 +71,8 @@ struct audit_event {
     struct event_text command; /* the request's name, as the table of commands has it */
     struct event_text reason;  /* of a result other than ok */
     bool stale;                /* answered from memory past its time, because Redis was away */
-    uint64_t count;            /* tokens deleted or listed; of a mismatch and the like: how often, this one included */
+    uint64_t
+        count; /* tokens deleted, sealed again or listed; of a mismatch and the like: how often, this one included */
 };
 
 /* Whether a problem stands alone, or is the beginning or the end of a state that lasts. */

@@ -35,6 +35,7 @@
     X(TOKENS_CORRUPT, "tokens-corrupt", "stored values that did not open or decode")               \
     X(TOKENS_STORED, "tokens-stored", "tokens stored or issued")                                   \
     X(TOKENS_DELETED, "tokens-deleted", "tokens deleted")                                          \
+    X(TOKENS_RESEALED, "tokens-resealed", "tokens sealed again with another key")                  \
     X(REDIS_COMMANDS, "redis-commands", "commands sent to Redis")                                  \
     X(REDIS_CONNECTED, "redis-connections", "connections to Redis made")                           \
     X(REDIS_LOST, "redis-connections-lost", "connections to Redis lost")                           \

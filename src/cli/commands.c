@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "cli/argument.h"
 #include "cli/bench.h"
+#include "cli/key_usage.h"
 #include "cli/keygen.h"
 #include "cli/output.h"
 
@@ -138,7 +139,7 @@ static int client_send(struct client *client, const char *line)
 
 static int client_connect(struct client *client)
 {
-    bool is_long = (client->command->flags & COMMAND_LONG) != 0;
+    bool is_long = (client->command->flags & COMMAND_LONG) != 0 || client->options->keys;
     double seconds = client->options->timeout > 0 ? client->options->timeout : is_long ? TIMEOUT_LONG : TIMEOUT;
     const struct session_limits limits = {.timeout = clock_from_seconds(seconds), .patient = is_long};
     struct failure failure;
@@ -184,6 +185,8 @@ static char *request_make(const struct client *client, struct error *error)
         bad = request_add(request, client, i, error);
     if (client->options->fix)
         fputs(" FIX", request);
+    if (client->options->keys)
+        fputs(" KEYS", request);
     if (fclose(request) != 0 && bad == 0)
         bad = error_set(error, "out of memory");
     if (bad == 0)
@@ -422,6 +425,77 @@ static int run_verify_all(struct client *client)
     return status;
 }
 
+/* How far the server is, a few times a second; or a bad value. */
+static bool take_rekeyed(struct client *client, const char *item, json_t *collected)
+{
+    static const char word[] = "progress ";
+    char text[64];
+    json_int_t counts[2];
+    if (strncmp(item, word, sizeof word - 1) != 0)
+        return take_bad_value(client, item, collected);
+    if (!counts_parse(item + sizeof word - 1, counts, 2))
+        return false;
+    session_on_wait(client->session, NULL);
+    snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " values", counts[0], counts[1]);
+    output_progress_text(counts[1] > 0 ? text : "looking for values");
+    return true;
+}
+
+static int run_rekey(struct client *client)
+{
+    struct answer answer;
+    json_int_t counts[3];
+    json_t *values = client->options->json ? json_array() : NULL;
+    int status = client_ask(client);
+    if (status == STATUS_YES)
+        status = client_collect(client, take_rekeyed, values, &answer);
+    if (status == STATUS_YES && !counts_parse(answer.text, counts, 3))
+        status = client_fail_answer(client);
+    output_progress_clear();
+    if (status == STATUS_YES && values != NULL)
+        status = client_print(client, json_pack("{s:I,s:I,s:I,s:O}", "checked", counts[0], "bad", counts[1], "resealed",
+                                                counts[2], "values", values));
+    else if (status == STATUS_YES)
+        printf("checked %" JSON_INTEGER_FORMAT ", bad %" JSON_INTEGER_FORMAT ", resealed %" JSON_INTEGER_FORMAT "\n",
+               counts[0], counts[1], counts[2]);
+    json_decref(values);
+    return status == STATUS_YES && counts[1] > 0 ? STATUS_NO : status;
+}
+
+/* A key: `<id> <place> <values>`. */
+static bool take_key_usage(struct client *client, const char *item, json_t *collected)
+{
+    json_int_t counts[2];
+    (void)client;
+    return strspn(item, "0123456789abcdef") == KEY_USAGE_ID_SIZE && item[KEY_USAGE_ID_SIZE] == ' ' &&
+           counts_parse(item + KEY_USAGE_ID_SIZE + 1, counts, 2) &&
+           key_usage_add(collected, item, counts[0], counts[1]);
+}
+
+static int run_stats_keys(struct client *client)
+{
+    struct answer answer;
+    json_int_t counts[2];
+    json_t *keys = json_array();
+    int status = client_ask(client);
+    if (status == STATUS_YES)
+        status = client_collect(client, take_key_usage, keys, &answer);
+    if (status == STATUS_YES && !counts_parse(answer.text, counts, 2))
+        status = client_fail_answer(client);
+    output_progress_clear();
+    if (status == STATUS_YES)
+        key_usage_judge(keys, counts[1]);
+    if (status == STATUS_YES && client->options->json)
+        status = client_print(
+            client, json_pack("{s:O,s:I,s:I}", "keys", keys, "unreadable", counts[0], "unindexed", counts[1]));
+    else if (status == STATUS_YES) {
+        key_usage_print(keys);
+        printf("unreadable %" JSON_INTEGER_FORMAT "\nunindexed %" JSON_INTEGER_FORMAT "\n", counts[0], counts[1]);
+    }
+    json_decref(keys);
+    return status;
+}
+
 /* A figure: `<name> <value>`. */
 static bool take_figure(struct client *client, const char *item, json_t *collected)
 {
@@ -456,6 +530,8 @@ static void figures_show(json_t *figures)
 
 static int run_stats(struct client *client)
 {
+    if (client->options->keys)
+        return run_stats_keys(client);
     struct answer answer;
     json_t *figures = json_object();
     int status = client_ask(client);
@@ -550,7 +626,10 @@ const struct command commands[] = {
      run_list},
     {"verify-all", NULL, NULL, 0, 0, COMMAND_LONG | COMMAND_FIX, "VERIFYALL", "done",
      "open every stored value and print the bad ones; --fix deletes those", run_verify_all},
-    {"stats", NULL, NULL, 0, 0, 0, "STATS", "done", "print the server's figures", run_stats},
+    {"rekey", NULL, NULL, 0, 0, COMMAND_LONG, "REKEY", "done",
+     "seal every stored value again that is not sealed with the first key of the keyring", run_rekey},
+    {"stats", NULL, NULL, 0, 0, COMMAND_KEYS, "STATS", "done",
+     "print the server's figures; --keys: how many values each key of the keyring has sealed", run_stats},
     {"ping", NULL, NULL, 0, 0, 0, "PING", "ok", "see whether the server answers, and how fast", run_ping},
     {"bench", NULL, NULL, 0, 0, COMMAND_BENCH, NULL, NULL, "measure a server with tokens of its own", run_bench},
     {"keygen", NULL, NULL, 0, 0, 0, NULL, NULL, "print a new line for the server's keyring", run_keygen},

@@ -24,6 +24,7 @@ struct options {
     double timeout; /* seconds; 0: the command's own */
     bool fix;
     bool yes;
+    bool keys; /* of `stats` */
     struct policy_options policy;
     struct bench_options bench;
 };
@@ -36,6 +37,7 @@ enum command_flag {
     COMMAND_YES = 1 << 4,     /* takes --yes */
     COMMAND_POLICY = 1 << 5,  /* takes the options of `policy try` */
     COMMAND_BENCH = 1 << 6,   /* takes those of `bench` */
+    COMMAND_KEYS = 1 << 7,    /* takes --keys, and takes longer with it */
 };
 
 struct client;

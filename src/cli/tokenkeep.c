@@ -20,21 +20,24 @@ enum {
     OPTION_TIMEOUT,
     OPTION_FIX,
     OPTION_YES,
+    OPTION_KEYS,
     OPTION_HELP,
     OPTION_VERSION,
     OPTION_POLICY,                                 /* and those of enum policy_option behind it */
     OPTION_BENCH = OPTION_POLICY + POLICY_OPTIONS, /* and those of enum bench_option */
 };
 
+#define COMMON_OPTIONS                                                                                      \
+    {"socket", required_argument, NULL, OPTION_SOCKET}, {"server", required_argument, NULL, OPTION_SERVER}, \
+        {"json", no_argument, NULL, OPTION_JSON}, {"timeout", required_argument, NULL, OPTION_TIMEOUT},     \
+        {"fix", no_argument, NULL, OPTION_FIX}, {"yes", no_argument, NULL, OPTION_YES},                     \
+        {"help", no_argument, NULL, OPTION_HELP},                                                           \
+    {                                                                                                       \
+        "version", no_argument, NULL, OPTION_VERSION                                                        \
+    }
+
 static const struct option long_options[] = {
-    {"socket", required_argument, NULL, OPTION_SOCKET},
-    {"server", required_argument, NULL, OPTION_SERVER},
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-    {"fix", no_argument, NULL, OPTION_FIX},
-    {"yes", no_argument, NULL, OPTION_YES},
-    {"help", no_argument, NULL, OPTION_HELP},
-    {"version", no_argument, NULL, OPTION_VERSION},
+    COMMON_OPTIONS,
 #define X(constant, name) {name, required_argument, NULL, OPTION_POLICY + POLICY_OPTION_##constant},
     POLICY_OPTIONS_LIST(X)
 #undef X
@@ -43,6 +46,13 @@ static const struct option long_options[] = {
         BENCH_OPTIONS_LIST(X)
 #undef X
             {NULL, 0, NULL, 0},
+};
+
+/* Behind `stats`, whose --keys takes no value as that of `bench` does. */
+static const struct option stats_options[] = {
+    COMMON_OPTIONS,
+    {"keys", no_argument, NULL, OPTION_KEYS},
+    {NULL, 0, NULL, 0},
 };
 
 /* What the command line says; its first word is the command. */
@@ -93,6 +103,8 @@ static int help_show_command(const struct command *command)
         printf(" [--fix]");
     if ((command->flags & COMMAND_YES) != 0)
         printf(" [--yes]");
+    if ((command->flags & COMMAND_KEYS) != 0)
+        printf(" [--keys]");
     if ((command->flags & COMMAND_POLICY) != 0)
         printf(" --command NAME [QUESTION ...]");
     if ((command->flags & COMMAND_BENCH) != 0)
@@ -148,6 +160,7 @@ static int option_take(struct invocation *invocation, int option, char **argv, s
     case OPTION_TIMEOUT: return timeout_parse(optarg, &options->timeout, error);
     case OPTION_FIX: options->fix = true; return 0;
     case OPTION_YES: options->yes = true; return 0;
+    case OPTION_KEYS: options->keys = true; return 0;
     case OPTION_HELP: invocation->help = true; return 0;
     case OPTION_VERSION: invocation->version = true; return 0;
     }
@@ -169,7 +182,8 @@ static int invocation_parse(struct invocation *invocation, int argc, char **argv
             invocation->words[invocation->n_words++] = argv[optind++];
             continue;
         }
-        int option = getopt_long(argc, argv, "-:", long_options, NULL);
+        const bool stats = invocation->n_words > 0 && strcmp(invocation->words[0], "stats") == 0;
+        int option = getopt_long(argc, argv, "-:", stats ? stats_options : long_options, NULL);
         if (option == -1)
             break;
         if (option_take(invocation, option, argv, bad == 0 ? error : NULL) != 0)

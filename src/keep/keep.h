@@ -30,10 +30,14 @@ enum keep_result {
                        */
     KEEP_UNCERTAIN,   /* no verdict: a change was sent and may have been made */
     KEEP_BUSY,        /* no verdict: max-inflight requests wait already, or a scan is under way */
+    KEEP_ABANDONED,   /* no verdict: a scan whose client has left was ended midway */
 };
 
 /* `argument` is that of the keep_scan under way; the result that of the deletion. */
 typedef void keep_fixed_callback(void *argument, const char key[TOKEN_PART_SIZE], enum keep_result result);
+
+/* `argument` is that of the keep_scan under way. False ends it: nobody waits for it any more. */
+typedef bool keep_progress_callback(void *argument, uint64_t done, uint64_t of);
 
 struct keep_settings {
     struct event_base *base;
@@ -45,7 +49,9 @@ struct keep_settings {
     struct reports *reports;            /* hears of problems; NULL: nobody does */
     void (*batch_done)(void *argument); /* after the callbacks of one event of the loop */
     void *batch_argument;
-    keep_fixed_callback *fixed; /* hears of every value that SCAN_VERIFY_FIX deletes; may be NULL */
+    keep_fixed_callback *fixed;       /* hears of every value that SCAN_VERIFY_FIX deletes; may be NULL */
+    keep_progress_callback *progress; /* hears a few times a second how far SCAN_REKEY is, `of` 0 while that is not
+                                         known; may be NULL */
 };
 
 /* The time that a look-up goes by: read once after the recv() that brought the request. */

@@ -19,6 +19,8 @@ enum {
     PATTERN_SIZE = 2 * CONFIG_PREFIX_MAX + 2 + USER_INDEX_HASH_SIZE
 };
 
+static const int64_t telling_interval = CLOCK_SECOND / 4;
+
 struct scan {
     struct scan_settings settings;
     struct scan_result result;
@@ -27,6 +29,8 @@ struct scan {
     uint64_t losses;    /* of connections when the SCAN began */
     uint64_t rounds;    /* answers to SCAN so far */
     uint64_t cursor;    /* of keyset_next */
+    uint64_t visited;   /* of the keys, by those that look at each value */
+    int64_t next_told;  /* boot-time clock: when `progress` hears the next time */
     char pattern[PATTERN_SIZE];
     size_t pattern_size;
     char sweep[24];       /* the cursor of the index's SCAN */
@@ -34,11 +38,11 @@ struct scan {
     bool failed;          /* the batch is let run out, then the scan ends */
 };
 
-/* One value being verified. */
+/* One value being looked at. */
 struct verification {
     struct scan *scan;
     struct keyset_record *record;
-    size_t answers; /* about its entry in the index that are still to come */
+    struct token_data *data; /* SCAN_REKEY: what it holds */
 };
 
 static void work_step(struct scan *scan);
@@ -88,13 +92,26 @@ static bool take_keys(struct scan *scan, const redisReply *names)
     return true;
 }
 
+/* A change that is still on its way must not add a key behind the SCAN of a DELETEALL, or of those after which a key of
+ * the keyring counts as unused. */
+static enum redis_kind read_kind(const struct scan *scan)
+{
+    switch (scan->settings.work) {
+    case SCAN_LIST:
+    case SCAN_VERIFY:
+    case SCAN_VERIFY_FIX: return REDIS_READ;
+    case SCAN_DELETE:
+    case SCAN_REKEY:
+    case SCAN_COUNT_KEYS: return REDIS_READ_TO_CHANGE;
+    }
+    return REDIS_READ_TO_CHANGE;
+}
+
 static void scan_from(struct scan *scan, const char *cursor, redis_callback *callback)
 {
     const char *words[] = {"SCAN", cursor, "MATCH", scan->pattern, "COUNT", "1000"};
     const size_t sizes[] = {4, strlen(cursor), 5, scan->pattern_size, 5, 4};
-    /* A change that is still on its way must not add a key behind the SCAN of a DELETEALL. */
-    const enum redis_kind kind = scan->settings.work == SCAN_DELETE ? REDIS_READ_TO_CHANGE : REDIS_READ;
-    redis_link_command(store_link(scan->settings.store), kind, callback, scan, 6, words, sizes);
+    redis_link_command(store_link(scan->settings.store), read_kind(scan), callback, scan, 6, words, sizes);
 }
 
 /* A cursor means nothing to a Redis that was restarted or replaced: keys could be passed over. One that never ends is
@@ -110,6 +127,23 @@ static bool scan_reply_valid(const redisReply *reply)
            reply->element[0]->len <= 20 && reply->element[1]->type == REDIS_REPLY_ARRAY;
 }
 
+/* False when nobody waits for the result any more. */
+static bool wanted(struct scan *scan, uint64_t of)
+{
+    const int64_t now = clock_boot();
+    if (scan->settings.progress == NULL || now < scan->next_told)
+        return true;
+    scan->next_told = now + telling_interval;
+    return scan->settings.progress(scan->settings.argument, scan->visited, of);
+}
+
+static void abandon(struct scan *scan)
+{
+    log_info("a request over all tokens has ended midway: its client is gone");
+    scan->result.abandoned = scan->failed = true;
+    finish(scan);
+}
+
 static void scan_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
 {
     struct scan *scan = argument;
@@ -119,7 +153,9 @@ static void scan_replied(void *argument, enum redis_outcome outcome, const redis
         !take_keys(scan, reply->element[1])) {
         scan->failed = true;
         finish(scan);
-    } else if (strcmp(reply->element[0]->str, "0") != 0)
+    } else if (!wanted(scan, 0))
+        abandon(scan);
+    else if (strcmp(reply->element[0]->str, "0") != 0)
         scan_from(scan, reply->element[0]->str, scan_replied);
     else
         next_turn(scan);
@@ -246,9 +282,17 @@ static void delete_batch(struct scan *scan)
 static void verified(struct verification *verification)
 {
     struct scan *scan = verification->scan;
+    token_data_free(&verification->data);
     free(verification);
     if (--scan->outstanding == 0)
         work_step(scan);
+}
+
+static void change_failed(struct scan *scan, enum store_result result)
+{
+    scan->failed = true;
+    if (result == STORE_UNCERTAIN)
+        scan->result.result = STORE_UNCERTAIN;
 }
 
 static void fix_done(void *argument, enum store_result result)
@@ -260,9 +304,7 @@ static void fix_done(void *argument, enum store_result result)
         verification->record->mark |= SCAN_MARK_DELETED;
         scan->result.deleted++;
     } else if (result != STORE_NOTHING) {
-        scan->failed = true;
-        if (result == STORE_UNCERTAIN)
-            scan->result.result = STORE_UNCERTAIN;
+        change_failed(scan, result);
     }
     verified(verification);
 }
@@ -275,30 +317,97 @@ static bool fixable(enum store_flaw flaw)
            flaw != STORE_FLAW_NOT_A_STRING;
 }
 
-static void entry_made(void *argument, enum redis_outcome outcome, const redisReply *reply)
+static void indexed(void *argument, enum store_result result)
 {
     struct verification *verification = argument;
     struct scan *scan = verification->scan;
-    if (outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_INTEGER)
-        store_log_refusal(scan->settings.store, "ZADD", reply);
-    scan->failed |= outcome != REDIS_REPLIED || reply->type != REDIS_REPLY_INTEGER;
-    if (outcome != REDIS_REPLIED || --verification->answers == 0)
-        verified(verification);
+    if (result != STORE_DONE && result != STORE_NOTHING)
+        scan->failed = true;
+    else if (scan->settings.work == SCAN_REKEY)
+        store_forget(scan->settings.store, verification->data, 1);
+    verified(verification);
 }
 
-/* A token that is stored must be in the index by user: one from before there was an index, or before another key of the
- * keyring became the first, may not be. */
-static void make_entry(struct verification *verification, const struct token_data *data)
+static void resealed(void *argument, enum store_result result)
+{
+    struct verification *verification = argument;
+    struct scan *scan = verification->scan;
+    scan->settings.changed(scan->settings.argument, verification->record->key, result);
+    if (result == STORE_DONE) {
+        scan->result.resealed++;
+        store_forget(scan->settings.store, verification->data, 1);
+    } else if (result != STORE_NOTHING) {
+        change_failed(scan, result);
+    }
+    verified(verification);
+}
+
+/* Afterwards the token is known under the first key alone. Whoever stores it meanwhile makes entries of their own,
+ * which are too young to be taken out. */
+static void rekey(struct verification *verification, struct token_data **data, const redisReply *value)
 {
     struct store *store = verification->scan->settings.store;
-    struct user_index_entry entry;
-    user_index_entry(&entry, store_vault(store), store_prefix(store), data, clock_wall());
-    const struct redis_words commands[] = {entry.add, entry.expire};
-    verification->answers = entry.expire.n > 0 ? 2 : 1;
-    redis_link_changes(store_link(store), entry_made, verification, verification->answers, commands);
+    const unsigned char *id = vault_value_key_id((const unsigned char *)value->str);
+    verification->data = *data;
+    *data = NULL;
+    if (memcmp(id, vault_key_id(store_vault(store), 0), VAULT_KEY_ID_SIZE) == 0)
+        store_index(store, verification->data, indexed, verification);
+    else
+        store_reseal(store, verification->data, value, resealed, verification);
 }
 
-static void verify_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
+static void entry_sought(void *argument, enum redis_outcome outcome, const redisReply *reply)
+{
+    struct verification *verification = argument;
+    struct scan *scan = verification->scan;
+    const bool understood =
+        outcome == REDIS_REPLIED && (reply->type == REDIS_REPLY_NIL || reply->type == REDIS_REPLY_STRING);
+    if (outcome == REDIS_REPLIED && !understood)
+        store_log_refusal(scan->settings.store, "ZSCORE", reply);
+    scan->failed |= !understood;
+    scan->result.sealings.unindexed += understood && reply->type == REDIS_REPLY_NIL;
+    verified(verification);
+}
+
+/* What has expired needs no entry. */
+static void seek_entry(struct verification *verification, const struct token_data *data)
+{
+    struct store *store = verification->scan->settings.store;
+    struct user_index_name name;
+    const int64_t now = clock_wall();
+    if (data->expires != 0 && data->expires <= now) {
+        verified(verification);
+        return;
+    }
+    user_index_name(store_vault(store), 0, store_prefix(store), data->username, user_index_span_of(data, now), &name);
+    const char *words[] = {"ZSCORE", name.text, verification->record->key};
+    const size_t sizes[] = {6, name.size, TOKEN_PART_SIZE};
+    redis_link_command(store_link(store), REDIS_READ_TO_CHANGE, entry_sought, verification, 3, words, sizes);
+}
+
+static void count_key(struct scan *scan, enum store_result result, enum store_flaw flaw, const redisReply *value)
+{
+    if (result == STORE_DONE || flaw == STORE_FLAW_UNKNOWN_KEY)
+        key_counts_add(&scan->result.sealings, vault_value_key_id((const unsigned char *)value->str));
+    else if (result == STORE_UNREADABLE)
+        scan->result.sealings.unreadable++;
+}
+
+/* Does what is to be done with a value that opens. FIX sees to it that its token is in the index by user: one from
+ * before there was an index, or before another key of the keyring became the first, may not be. */
+static void work_on(struct verification *verification, struct token_data **data, const redisReply *value)
+{
+    switch (verification->scan->settings.work) {
+    case SCAN_VERIFY_FIX: store_index(verification->scan->settings.store, *data, indexed, verification); break;
+    case SCAN_REKEY: rekey(verification, data, value); break;
+    case SCAN_COUNT_KEYS: seek_entry(verification, *data); break;
+    case SCAN_LIST:
+    case SCAN_DELETE:
+    case SCAN_VERIFY: verified(verification); break;
+    }
+}
+
+static void value_replied(void *argument, enum redis_outcome outcome, const redisReply *reply)
 {
     struct verification *verification = argument;
     struct scan *scan = verification->scan;
@@ -314,11 +423,12 @@ static void verify_replied(void *argument, enum redis_outcome outcome, const red
         scan->result.bad++;
         verification->record->mark = (uint8_t)flaw;
     }
-    const bool repairs = scan->settings.work == SCAN_VERIFY_FIX;
-    if (repairs && result == STORE_UNREADABLE && fixable(flaw))
+    if (scan->settings.work == SCAN_COUNT_KEYS)
+        count_key(scan, result, flaw, reply);
+    if (result == STORE_DONE)
+        work_on(verification, &data, reply);
+    else if (scan->settings.work == SCAN_VERIFY_FIX && result == STORE_UNREADABLE && fixable(flaw))
         store_delete_same(scan->settings.store, verification->record->key, reply, fix_done, verification);
-    else if (repairs && result == STORE_DONE)
-        make_entry(verification, data);
     else
         verified(verification);
     token_data_free(&data);
@@ -327,13 +437,19 @@ static void verify_replied(void *argument, enum redis_outcome outcome, const red
 static void verify_batch(struct scan *scan)
 {
     struct keyset_record *record;
+    if (!wanted(scan, keyset_count(scan->result.keys))) {
+        abandon(scan);
+        return;
+    }
     while (scan->outstanding < VERIFY_BATCH && (record = keyset_next(scan->result.keys, &scan->cursor)) != NULL) {
         struct verification *verification = memory_zeroed(sizeof *verification);
-        *verification = (struct verification){scan, record, 0};
+        *verification = (struct verification){.scan = scan, .record = record};
         scan->outstanding++;
+        scan->visited++;
         size_t sizes[2] = {3, 0};
         const char *words[2] = {"GET", store_name(scan->settings.store, record->key, &sizes[1])};
-        redis_link_command(store_link(scan->settings.store), REDIS_READ, verify_replied, verification, 2, words, sizes);
+        redis_link_command(store_link(scan->settings.store), read_kind(scan), value_replied, verification, 2, words,
+                           sizes);
     }
     if (scan->outstanding > 0)
         return;
@@ -355,7 +471,9 @@ static void work_step(struct scan *scan)
     case SCAN_LIST: finish(scan); break;
     case SCAN_DELETE: delete_batch(scan); break;
     case SCAN_VERIFY:
-    case SCAN_VERIFY_FIX: verify_batch(scan); break;
+    case SCAN_VERIFY_FIX:
+    case SCAN_REKEY:
+    case SCAN_COUNT_KEYS: verify_batch(scan); break;
     }
 }
 
@@ -381,7 +499,9 @@ struct scan *scan_start(const struct scan_settings *settings)
     if (scan->result.keys == NULL || scan->turn == NULL)
         memory_exhausted();
     make_pattern(scan, any, TOKEN_PART_SIZE);
+    key_counts_init(&scan->result.sealings, store_vault(settings->store));
     scan->began = clock_wall();
+    scan->next_told = clock_boot() + telling_interval;
     scan->losses = redis_link_losses(store_link(settings->store));
     scan_from(scan, "0", scan_replied);
     return scan;

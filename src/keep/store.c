@@ -257,8 +257,8 @@ static bool written(const redisReply *reply, enum store_result *result)
     return reply->type == REDIS_REPLY_NIL || (reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "OK") == 0);
 }
 
-/* UNLINK answers how many of the one key there were. */
-static bool deleted(const redisReply *reply, enum store_result *result)
+/* UNLINK answers how many of the one key there were, and so do our scripts. */
+static bool counted(const redisReply *reply, enum store_result *result)
 {
     *result = reply->integer == 0 ? STORE_NOTHING : STORE_DONE;
     return reply->type == REDIS_REPLY_INTEGER && (reply->integer == 0 || reply->integer == 1);
@@ -309,13 +309,12 @@ static void forgotten(void *argument, enum redis_outcome outcome, const redisRep
         store_log_refusal(argument, "EVAL", reply);
 }
 
-/* Takes the entry of a token that is gone out of the index. Nobody waits for it: an entry too many is no harm. */
-static void forget(struct store *store, const struct token_data *data)
+void store_forget(struct store *store, const struct token_data *data, size_t key)
 {
     const int64_t now = clock_wall();
     const struct user_index_span span = user_index_span_of(data, now);
     struct user_index_name name;
-    for (size_t key = 0; key < vault_keys(store->vault); key++) {
+    for (; key < vault_keys(store->vault); key++) {
         user_index_name(store->vault, key, store->prefix, data->username, span, &name);
         user_index_forget(store->link, &name, now - USER_INDEX_YOUNG, &data->token.key, 1, forgotten, store);
     }
@@ -338,7 +337,7 @@ static void change_replied(void *argument, enum redis_outcome outcome, const red
     if (result == STORE_DONE && operation->index_failed)
         result = STORE_UNCERTAIN;
     if (result == STORE_DONE && operation->data != NULL)
-        forget(operation->store, operation->data);
+        store_forget(operation->store, operation->data, 0);
     token_data_free(&operation->data);
     operation->change(operation->argument, result);
     pool_give(&operation->store->operations, operation);
@@ -363,6 +362,20 @@ static unsigned char *seal(struct store *store, const struct token_data *data, u
     return sealed;
 }
 
+/* Sends a change, and before it what makes the token's entry in the index. */
+static void change_behind_entry(struct operation *operation, const struct token_data *data,
+                                const struct redis_words *change)
+{
+    struct store *store = operation->store;
+    struct user_index_entry entry;
+    user_index_entry(&entry, store->vault, store->prefix, data, clock_wall());
+    struct redis_words commands[3] = {entry.add, entry.expire};
+    operation->before = entry.expire.n > 0 ? 2 : 1;
+    operation->before_replied = entry_replied;
+    commands[operation->before] = *change;
+    redis_link_changes(store->link, change_replied, operation, operation->before + 1, commands);
+}
+
 void store_write(struct store *store, const struct token_data *data, bool replace, store_change_callback *callback,
                  void *argument)
 {
@@ -385,14 +398,7 @@ void store_write(struct store *store, const struct token_data *data, bool replac
     }
     if (!replace)
         words[n] = "NX", sizes[n++] = 2;
-
-    struct user_index_entry entry;
-    user_index_entry(&entry, store->vault, store->prefix, data, clock_wall());
-    struct redis_words commands[3] = {entry.add, entry.expire};
-    operation->before = entry.expire.n > 0 ? 2 : 1;
-    operation->before_replied = entry_replied;
-    commands[operation->before] = (struct redis_words){n, words, sizes};
-    redis_link_changes(store->link, change_replied, operation, operation->before + 1, commands);
+    change_behind_entry(operation, data, &(struct redis_words){n, words, sizes});
     if (sealed != small)
         free(sealed);
 }
@@ -401,7 +407,7 @@ void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_ch
 {
     struct operation *operation = operation_new(store, "UNLINK", key, argument);
     operation->change = callback;
-    operation->understand = deleted;
+    operation->understand = counted;
     operation->may_do_nothing = true;
     operation->before = 1;
     operation->before_replied = doomed_replied;
@@ -422,11 +428,48 @@ void store_delete_same(struct store *store, const char key[TOKEN_PART_SIZE], con
 {
     struct operation *operation = operation_new(store, "EVAL", key, argument);
     operation->change = callback;
-    operation->understand = deleted;
+    operation->understand = counted;
     operation->may_do_nothing = true;
     size_t name_size;
     const char *name = store_name(store, key, &name_size);
     const char *words[] = {"EVAL", delete_same, "1", name, value->str};
     const size_t sizes[] = {4, sizeof delete_same - 1, 1, name_size, value->len};
     redis_link_command(store->link, REDIS_CHANGE, change_replied, operation, 5, words, sizes);
+}
+
+/* Replaces a value only while it is still the one that was read. */
+static const char replace_same[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end "
+                                   "redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL') return 1";
+
+void store_reseal(struct store *store, const struct token_data *data, const redisReply *value,
+                  store_change_callback *callback, void *argument)
+{
+    struct operation *operation = operation_new(store, "EVAL", data->token.key, argument);
+    operation->change = callback;
+    operation->understand = counted;
+    operation->may_do_nothing = true;
+    size_t name_size, sealed_size;
+    unsigned char small[VALUE_SMALL], *sealed = seal(store, data, small, &sealed_size);
+    const char *name = store_name(store, data->token.key, &name_size);
+    const char *words[] = {"EVAL", replace_same, "1", name, value->str, (const char *)sealed};
+    const size_t sizes[] = {4, sizeof replace_same - 1, 1, name_size, value->len, sealed_size};
+    change_behind_entry(operation, data, &(struct redis_words){6, words, sizes});
+    if (sealed != small)
+        free(sealed);
+}
+
+/* The answer of EXPIREAT, where there is one, or else that of ZADD takes the place of a change's. */
+void store_index(struct store *store, const struct token_data *data, store_change_callback *callback, void *argument)
+{
+    struct user_index_entry entry;
+    user_index_entry(&entry, store->vault, store->prefix, data, clock_wall());
+    struct operation *operation =
+        operation_new(store, entry.expire.n > 0 ? "EXPIREAT" : "ZADD", data->token.key, argument);
+    operation->change = callback;
+    operation->understand = counted;
+    operation->before = entry.expire.n > 0 ? 1 : 0;
+    operation->before_replied = entry_replied;
+    operation->may_do_nothing = operation->before == 0;
+    const struct redis_words commands[] = {entry.add, entry.expire};
+    redis_link_changes(store->link, change_replied, operation, operation->before + 1, commands);
 }

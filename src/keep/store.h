@@ -71,6 +71,19 @@ void store_delete(struct store *store, const char key[TOKEN_PART_SIZE], store_ch
 void store_delete_same(struct store *store, const char key[TOKEN_PART_SIZE], const redisReply *value,
                        store_change_callback *callback, void *argument);
 
+/* Seals data again with the first key, in place of `value`, what Redis answered to a GET, and before that makes their
+ * entry in the index under that key. The expiry stays as it is, to the millisecond. STORE_NOTHING when the value is
+ * another by now, or gone. */
+void store_reseal(struct store *store, const struct token_data *data, const redisReply *value,
+                  store_change_callback *callback, void *argument);
+
+/* Makes the entry in the index by user of a token that is stored. STORE_NOTHING when it may have been there. */
+void store_index(struct store *store, const struct token_data *data, store_change_callback *callback, void *argument);
+
+/* Takes the entries that a token has in the index by user under key number `key` of the keyring and all behind it out:
+ * it is gone, or has another entry. Nobody hears what came of it: an entry too many is no harm. */
+void store_forget(struct store *store, const struct token_data *data, size_t key);
+
 /* Opens what Redis answered to a GET of `key`: STORE_DONE with *data, STORE_NOTHING, STORE_UNREADABLE with *flaw, and
  * the decoder's reason, where there is one, in `error`; or STORE_UNAVAILABLE when the answer is an error. */
 enum store_result store_open(struct store *store, const char key[TOKEN_PART_SIZE], const redisReply *reply,

@@ -92,13 +92,25 @@ static void scan_key_changed(void *argument, const char key[TOKEN_PART_SIZE], en
 {
     const struct surveys *surveys = argument;
     generation_move(surveys->settings->shared, keep_hash(surveys->settings->shared, key));
-    if (surveys->settings->fixed != NULL)
+    if (surveys->work == SCAN_VERIFY_FIX && surveys->settings->fixed != NULL)
         surveys->settings->fixed(surveys->argument, key, keep_result_of(result));
 }
 
-static void count_deleted(const struct surveys *surveys, uint64_t n)
+static bool scan_told(void *argument, uint64_t done, uint64_t of)
 {
-    shared_count(&surveys->settings->shared->slots[surveys->settings->slot], METRIC_TOKENS_DELETED, n);
+    const struct surveys *surveys = argument;
+    return surveys->settings->progress(surveys->argument, done, of);
+}
+
+static void count(const struct surveys *surveys, enum metric metric, uint64_t n)
+{
+    shared_count(&surveys->settings->shared->slots[surveys->settings->slot], metric, n);
+}
+
+/* Whether its keys mean anything to who asked. */
+static bool has_keys(enum scan_work work)
+{
+    return work != SCAN_DELETE && work != SCAN_COUNT_KEYS;
 }
 
 static void scan_ended(void *argument, const struct scan_result *result)
@@ -107,12 +119,13 @@ static void scan_ended(void *argument, const struct scan_result *result)
     struct scan_result kept = *result;
     scan_free(&surveys->scan);
     --*surveys->waiting;
-    count_deleted(surveys, kept.deleted);
+    count(surveys, METRIC_TOKENS_DELETED, kept.deleted);
+    count(surveys, METRIC_TOKENS_RESEALED, kept.resealed);
     if (surveys->work == SCAN_DELETE)
         generation_move_all(surveys->settings->shared);
-    if (kept.result != STORE_DONE || surveys->work == SCAN_DELETE)
+    if (kept.result != STORE_DONE || !has_keys(surveys->work))
         surveys_done(surveys, &kept.keys);
-    surveys->callback(surveys->argument, keep_result_of(kept.result), &kept);
+    surveys->callback(surveys->argument, kept.abandoned ? KEEP_ABANDONED : keep_result_of(kept.result), &kept);
     batch_done(surveys);
 }
 
@@ -132,6 +145,7 @@ void surveys_scan(struct surveys *surveys, enum scan_work work, keep_scan_callba
         .work = work,
         .hash = scan_key_hash,
         .changed = scan_key_changed,
+        .progress = work == SCAN_REKEY && surveys->settings->progress != NULL ? scan_told : NULL,
         .callback = scan_ended,
         .argument = surveys,
     });
@@ -163,7 +177,7 @@ static void visit_ended(void *argument, const struct user_scan_result *result)
     if (visit->work == USER_DELETE) {
         surveys->deletions--;
         generation_move_all(surveys->settings->shared);
-        count_deleted(surveys, kept.deleted);
+        count(surveys, METRIC_TOKENS_DELETED, kept.deleted);
     } else if (kept.keys == NULL) {
         surveys->busy = false;
     }

@@ -17,7 +17,6 @@
 
 enum {
     FORMAT = 1,
-    KEYS_MAX = 64,
     KEYRING_SIZE_MAX = 64 * 1024,
 };
 
@@ -28,7 +27,7 @@ _Static_assert(VAULT_OVERHEAD == VAULT_HEADER_SIZE + VAULT_NONCE_SIZE + crypto_a
 
 struct vault {
     size_t n_keys;
-    unsigned char ids[KEYS_MAX][VAULT_KEY_ID_SIZE];
+    unsigned char ids[VAULT_KEYS_MAX][VAULT_KEY_ID_SIZE];
     unsigned char (*keys)[VAULT_KEY_SIZE];   /* sodium_malloc's, read-only once they are all there */
     unsigned char (*blinds)[VAULT_KEY_SIZE]; /* likewise: derived from them, for vault_blind */
 };
@@ -72,7 +71,7 @@ static const unsigned char *key_find(const struct vault *vault, const unsigned c
 /* Adds the key of one line. What is wrong with it is returned, NULL when nothing is. */
 static const char *keyring_add(struct vault *vault, const char *text, size_t size)
 {
-    if (vault->n_keys == KEYS_MAX)
+    if (vault->n_keys == VAULT_KEYS_MAX)
         return "more than 64 keys";
     unsigned char *key = vault->keys[vault->n_keys], *id = vault->ids[vault->n_keys];
     size_t key_size;
@@ -130,8 +129,8 @@ struct vault *vault_open_keyring(const char *path, struct error *error)
     }
     struct vault *vault = calloc(1, sizeof *vault);
     if (vault != NULL) {
-        vault->keys = sodium_allocarray(KEYS_MAX, sizeof *vault->keys);
-        vault->blinds = sodium_allocarray(KEYS_MAX, sizeof *vault->blinds);
+        vault->keys = sodium_allocarray(VAULT_KEYS_MAX, sizeof *vault->keys);
+        vault->blinds = sodium_allocarray(VAULT_KEYS_MAX, sizeof *vault->blinds);
     }
     if (vault == NULL || vault->keys == NULL || vault->blinds == NULL)
         error_set(error, "%s: no memory for the keyring", path);
@@ -147,6 +146,16 @@ struct vault *vault_open_keyring(const char *path, struct error *error)
 size_t vault_keys(const struct vault *vault)
 {
     return vault->n_keys;
+}
+
+const unsigned char *vault_key_id(const struct vault *vault, size_t key)
+{
+    return vault->ids[key];
+}
+
+const unsigned char *vault_value_key_id(const unsigned char *sealed)
+{
+    return sealed + 1;
 }
 
 void vault_free(struct vault **vault)
@@ -197,7 +206,7 @@ enum vault_result vault_open(const struct vault *vault, const char *name, size_t
         return VAULT_TRUNCATED;
     if (sealed[0] != FORMAT)
         return VAULT_BAD_FORMAT;
-    const unsigned char *key = key_find(vault, sealed + 1);
+    const unsigned char *key = key_find(vault, vault_value_key_id(sealed));
     if (key == NULL)
         return VAULT_UNKNOWN_KEY;
     if (name_size > VAULT_NAME_MAX)

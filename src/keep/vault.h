@@ -11,6 +11,7 @@
 enum {
     VAULT_KEY_SIZE = 32,
     VAULT_KEY_ID_SIZE = 8,
+    VAULT_KEYS_MAX = 64,
     VAULT_NONCE_SIZE = 24,
     VAULT_HEADER_SIZE = 1 + VAULT_KEY_ID_SIZE,
     VAULT_PLAIN_AT = VAULT_HEADER_SIZE + VAULT_NONCE_SIZE, /* where in a sealed value its plaintext was */
@@ -38,6 +39,11 @@ struct vault *vault_open_keyring(const char *path, struct error *error) __attrib
 
 /* The number of keys, at least 1. */
 size_t vault_keys(const struct vault *vault);
+
+/* The id of key number `key`, counted from 0, and the one that a sealed value of at least VAULT_HEADER_SIZE bytes
+ * names: VAULT_KEY_ID_SIZE bytes, which are no secret. */
+const unsigned char *vault_key_id(const struct vault *vault, size_t key);
+const unsigned char *vault_value_key_id(const unsigned char *sealed);
 
 /* Seals `size` bytes with the first key and a random nonce into `out`, which has room for size + VAULT_OVERHEAD bytes;
  * `plain` may be `out` + VAULT_PLAIN_AT, and is overwritten then.

@@ -146,6 +146,7 @@ static void set_result(struct audit_event *event, enum keep_result result)
         [KEEP_UNAVAILABLE] = {EVENT_ERROR, "unavailable"},
         [KEEP_UNCERTAIN] = {EVENT_UNCERTAIN, "uncertain"},
         [KEEP_BUSY] = {EVENT_ERROR, "busy"},
+        [KEEP_ABANDONED] = {EVENT_ERROR, "abandoned"},
     };
     event->result = meanings[result].result;
     event->reason = event_text(meanings[result].reason);

@@ -43,7 +43,8 @@ void audit_remember_key(struct request *request, const char key[TOKEN_PART_SIZE]
  * answered through audit_answer. */
 void audit_change(struct request *request, enum event_kind kind, enum keep_result result);
 
-/* So has a request over all tokens, or those of request->username; `count` is how many were deleted or listed. */
+/* So has a request over all tokens, or those of request->username; `count` is how many were deleted, sealed again or
+ * listed. */
 void audit_scan(struct request *request, enum event_kind kind, enum keep_result result, uint64_t count);
 
 /* A keep_fixed_callback of a request that is under way. */

@@ -25,6 +25,7 @@ static void answer_no_verdict(struct request *request, enum keep_result result)
     case KEEP_UNAVAILABLE:
         answer_err(request, ERR_UNAVAIL, "Redis does not answer, or refuses; the log says which");
         break;
+    case KEEP_ABANDONED: answer_err(request, ERR_UNAVAIL, "ended midway: the connection was closed"); break;
     case KEEP_DONE:
     case KEEP_INVALID:
     case KEEP_MISMATCH:
@@ -284,13 +285,13 @@ static void answer_midway(struct request *request, enum keep_result result, cons
 
 static void answer_deleted(struct request *request)
 {
-    answer_count(request, request->stream.first);
+    answer_count(request, request->stream.counts[0]);
 }
 
 static void answer_deletion(struct request *request, enum keep_result result, const struct scan_result *scan)
 {
     if (result == KEEP_DONE) {
-        request->stream.first = scan->deleted;
+        request->stream.counts[0] = scan->deleted;
         audit_answer(request, answer_deleted);
     } else {
         answer_midway(request, result, scan);
@@ -369,9 +370,13 @@ void handle_list_user(struct request *request, const struct word *words, size_t 
         keep_user(request_worker(request)->keep, USER_LIST, request->username, list_done, request);
 }
 
-static void answer_all_verified(struct request *request)
+/* Takes what a verification found, for its answer. */
+static void take_verified(struct request *request, const struct scan_result *scan)
 {
-    answer_verified(request, request->stream.keys, request->stream.first, request->stream.second);
+    request->stream.keys = scan->keys;
+    request->stream.counts[0] = scan->checked;
+    request->stream.counts[1] = scan->bad;
+    request->stream.n_counts = 2;
 }
 
 static void verify_all_done(void *argument, enum keep_result result, const struct scan_result *scan)
@@ -381,13 +386,11 @@ static void verify_all_done(void *argument, enum keep_result result, const struc
         answer_midway(request, result, scan);
         return;
     }
-    request->stream.keys = scan->keys;
-    request->stream.first = scan->checked;
-    request->stream.second = scan->bad;
+    take_verified(request, scan);
     if (scan->deleted > 0)
-        audit_answer(request, answer_all_verified);
+        audit_answer(request, answer_verified);
     else
-        answer_all_verified(request);
+        answer_verified(request);
 }
 
 void handle_verifyall(struct request *request, const struct word *words, size_t n_words)
@@ -397,4 +400,44 @@ void handle_verifyall(struct request *request, const struct word *words, size_t 
         answer_err(request, ERR_BADREQ, "VERIFYALL takes FIX or nothing");
     else if ((!fix || audit_permits(request)) && gate_permits(request, NULL))
         keep_scan(request_worker(request)->keep, fix ? SCAN_VERIFY_FIX : SCAN_VERIFY, verify_all_done, request);
+}
+
+/* The keys of the keyring. */
+
+static void rekey_done(void *argument, enum keep_result result, const struct scan_result *scan)
+{
+    struct request *request = argument;
+    audit_scan(request, EVENT_TOKEN_REKEY, result, scan != NULL ? scan->resealed : 0);
+    if (result == KEEP_DONE) {
+        take_verified(request, scan);
+        request->stream.counts[request->stream.n_counts++] = scan->resealed;
+        audit_answer(request, answer_verified);
+    } else if (scan == NULL || scan->resealed == 0 || result == KEEP_ABANDONED) {
+        answer_no_verdict(request, result);
+    } else {
+        answer_err(request, ERR_UNAVAIL, "%sRedis went away or refused midway; %llu values were sealed again before",
+                   result == KEEP_UNCERTAIN ? "uncertain: " : "", (unsigned long long)scan->resealed);
+    }
+}
+
+void handle_rekey(struct request *request, const struct word *words, size_t n_words)
+{
+    (void)words, (void)n_words;
+    if (gate_permits(request, NULL))
+        keep_scan(request_worker(request)->keep, SCAN_REKEY, rekey_done, request);
+}
+
+static void stats_keys_done(void *argument, enum keep_result result, const struct scan_result *scan)
+{
+    if (result == KEEP_DONE)
+        answer_key_counts(argument, &scan->sealings);
+    else
+        answer_no_verdict(argument, result);
+}
+
+void handle_stats_keys(struct request *request, const struct word *words, size_t n_words)
+{
+    (void)words, (void)n_words;
+    if (gate_permits(request, NULL))
+        keep_scan(request_worker(request)->keep, SCAN_COUNT_KEYS, stats_keys_done, request);
 }

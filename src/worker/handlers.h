@@ -7,7 +7,7 @@
 
 /* Tokens: handlers.c. */
 command_handler handle_get, handle_check, handle_getkey, handle_store, handle_issue, handle_delete, handle_deleteall,
-    handle_list, handle_verifyall, handle_delete_user, handle_list_user;
+    handle_list, handle_verifyall, handle_delete_user, handle_list_user, handle_rekey, handle_stats_keys;
 
 /* The server and the connection: handlers_server.c. */
 command_handler handle_ping, handle_help, handle_quit, handle_stats;

@@ -310,37 +310,88 @@ void answer_end_pairs(struct request *request)
     answer_simple(request, "OK\n", "");
 }
 
-static void answer_stream(struct request *request, struct keyset *keys, bool marked, uint64_t first, uint64_t second)
+static void answer_stream(struct request *request, bool marked)
 {
     worker_count(request_worker(request), METRIC_ANSWERS_OK);
     request->streams = true;
-    request->stream.keys = keys;
     request->stream.marked = marked;
-    request->stream.first = first;
-    request->stream.second = second;
     answered(request);
 }
 
 void answer_keys(struct request *request, struct keyset *keys)
 {
-    answer_stream(request, keys, false, keyset_count(keys), 0);
+    request->stream.keys = keys;
+    request->stream.counts[0] = keyset_count(keys);
+    request->stream.n_counts = 1;
+    answer_stream(request, false);
 }
 
-void answer_verified(struct request *request, struct keyset *keys, uint64_t checked, uint64_t bad)
+void answer_verified(struct request *request)
 {
-    answer_stream(request, keys, true, checked, bad);
+    answer_stream(request, true);
+}
+
+/* RESP says how long an array is before its first element, so there it is silent. */
+bool answer_progress(void *argument, uint64_t done, uint64_t of)
+{
+    struct request *request = argument;
+    struct connection *connection = request->connection;
+    if (connection->state == CONNECTION_CLOSED)
+        return false;
+    if (request->resp || !on_turn(request) || buffer_size(&connection->out) > 0)
+        return true;
+    buffer_add_format(begin_line(request), "+ progress %" PRIu64 " %" PRIu64 "\n", done, of);
+    connection_unsettle(connection);
+    return true;
+}
+
+static void add_integer(struct buffer *out, uint64_t number)
+{
+    buffer_add_format(out, ":%" PRIu64 "\r\n", number);
+}
+
+static void add_key_count(struct request *request, const struct key_counts *counts, size_t key)
+{
+    char id[2 * VAULT_KEY_ID_SIZE + 1], text[sizeof id + 48];
+    sodium_bin2hex(id, sizeof id, counts->keys[key].id, VAULT_KEY_ID_SIZE);
+    const int size =
+        snprintf(text, sizeof text, "%s %zu %" PRIu64, id, key < counts->n_own ? key + 1 : 0, counts->keys[key].values);
+    if (request->resp)
+        add_bulk(answer_buffer(request), text, (size_t)size);
+    else
+        buffer_add_format(begin_line(request), "+ %s\n", text);
+}
+
+void answer_key_counts(struct request *request, const struct key_counts *counts)
+{
+    worker_count(request_worker(request), METRIC_ANSWERS_OK);
+    if (request->resp) {
+        buffer_add_text(answer_buffer(request), "*3\r\n");
+        add_integer(answer_buffer(request), counts->unreadable);
+        add_integer(answer_buffer(request), counts->unindexed);
+        buffer_add_format(answer_buffer(request), "*%zu\r\n", counts->n);
+    }
+    for (size_t key = 0; key < counts->n; key++)
+        add_key_count(request, counts, key);
+    if (!request->resp)
+        buffer_add_format(begin_line(request), "OK %" PRIu64 " %" PRIu64 "\n", counts->unreadable, counts->unindexed);
+    answered(request);
 }
 
 static void stream_begin(struct request *request, struct buffer *out)
 {
+    const uint64_t *counts = request->stream.counts;
     request->stream.begun = true;
     if (!request->resp)
         return;
-    if (request->stream.marked)
-        buffer_add_format(out, "*3\r\n:%" PRIu64 "\r\n:%" PRIu64 "\r\n*%" PRIu64 "\r\n", request->stream.first,
-                          request->stream.second, request->stream.second);
-    else
-        buffer_add_format(out, "*%" PRIu64 "\r\n", request->stream.first);
+    if (!request->stream.marked) {
+        buffer_add_format(out, "*%" PRIu64 "\r\n", counts[0]);
+        return;
+    }
+    buffer_add_format(out, "*%zu\r\n", request->stream.n_counts + 1);
+    for (size_t i = 0; i < request->stream.n_counts; i++)
+        add_integer(out, counts[i]);
+    buffer_add_format(out, "*%" PRIu64 "\r\n", counts[1]); /* as many as are bad */
 }
 
 static void stream_record(struct request *request, struct buffer *out, const struct keyset_record *record)
@@ -364,10 +415,10 @@ static void stream_end(struct request *request, struct buffer *out)
     if (!request->resp) {
         if (request->tag[0] != '\0')
             buffer_add_format(out, "#%s ", request->tag);
-        if (request->stream.marked)
-            buffer_add_format(out, "OK %" PRIu64 " %" PRIu64 "\n", request->stream.first, request->stream.second);
-        else
-            buffer_add_format(out, "OK %" PRIu64 "\n", request->stream.first);
+        buffer_add_text(out, "OK");
+        for (size_t i = 0; i < request->stream.n_counts; i++)
+            buffer_add_format(out, " %" PRIu64, request->stream.counts[i]);
+        buffer_add_text(out, "\n");
     }
     connection->streaming = NULL;
     request_end(request);

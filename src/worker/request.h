@@ -45,7 +45,8 @@ struct request {
         uint64_t cursor;
         bool marked;
         bool begun;
-        uint64_t first, second; /* LIST: count; VERIFYALL: checked and bad */
+        uint64_t counts[3]; /* LIST: of the keys; VERIFYALL, REKEY: checked, bad; REKEY: sealed again */
+        size_t n_counts;
     } stream;
 };
 
@@ -92,8 +93,15 @@ void answer_raw(struct request *request, const char *bytes);
 /* LIST: the keys, then `OK <count>`. Takes the keys and gives them back when the last has gone out. */
 void answer_keys(struct request *request, struct keyset *keys);
 
-/* VERIFYALL: the marked keys with what is wrong, then `OK <checked> <bad>`. Takes the keys likewise. */
-void answer_verified(struct request *request, struct keyset *keys, uint64_t checked, uint64_t bad);
+/* VERIFYALL, REKEY: the marked ones of the keys in request->stream with what is wrong, then `OK` and its counts. Gives
+ * the keys back likewise. */
+void answer_verified(struct request *request);
+
+/* REKEY, before its answer: a line that says how far it is, where one may go out now. A keep_progress_callback. */
+bool answer_progress(void *request, uint64_t done, uint64_t of);
+
+/* STATS KEYS: a line for each key, then `OK <unreadable> <unindexed>`. */
+void answer_key_counts(struct request *request, const struct key_counts *counts);
 
 /* Answers connection->quit, whose turn has come. */
 void request_answer_quit(struct connection *connection);

@@ -281,6 +281,7 @@ static bool process_start(struct process *process, const struct worker_setup *se
         .batch_done = on_batch_done,
         .batch_argument = worker,
         .fixed = audit_fixed,
+        .progress = answer_progress,
     });
     return worker->keep != NULL &&
            add_event(&process->stop, evsignal_new(worker->base, SIGTERM, on_stop, process), NULL) &&

@@ -8,7 +8,9 @@ import time
 import pytest
 
 from daemon import run
+from planter import Planter
 from redis_server import ACL_USER, acl_rules
+from sealed import new_key
 from tokens import data, key_of, part, to_json, token
 from waiting import until
 
@@ -39,7 +41,7 @@ def test_check_tries_every_command(start_redis, start_daemon):
     """What a server asks of Redis, whatever it is asked itself, --check has tried; and what it has tried leaves no trace."""
     beside = {"info", "ping", "auth", "keys", "dbsize"}
     tried, used = start_redis(), start_redis()
-    daemon = start_daemon(used)
+    daemon = start_daemon(used, keys=[new_key(), new_key()])
     until(lambda: daemon.stats()["invalidation-links"] == 2, what="both links to be certain")
     for daemon.redis in (tried, used):
         daemon.write_config()
@@ -55,9 +57,11 @@ def test_check_tries_every_command(start_redis, start_daemon):
     assert daemon.ask("LIST USER alice").last == "OK 3"
     used.client().set("token:" + part(), b"unreadable")
     assert daemon.ask("VERIFYALL FIX").last == "OK 5 1"
+    Planter(daemon).plant(data(username="eve"), sealing=daemon.keys[1])
+    assert daemon.ask("REKEY").last == "OK 5 0 1" and daemon.ask("STATS KEYS").last == "OK 0 0"
     assert daemon.ask("DELETE " + key_of(texts[0])).last == "OK"
     assert daemon.ask("DELETE USER bob").last == "OK 1"
-    assert daemon.ask("DELETEALL").last == "OK 2"
+    assert daemon.ask("DELETEALL").last == "OK 3"
     assert "refuses" not in daemon.stderr()
     needed = asked(used) - beside
     assert needed <= asked(tried)

@@ -176,7 +176,7 @@ def test_a_full_disk(start_daemon, start_redis, folder):
     assert last == DOUBTFUL
     assert is_stored(daemon, doubtful)
     refused = token()
-    for request in (store(refused), "DELETE " + key_of(doubtful), "DELETEALL", "VERIFYALL FIX"):
+    for request in (store(refused), "DELETE " + key_of(doubtful), "DELETEALL", "VERIFYALL FIX", "REKEY"):
         assert daemon.ask(request).last == REFUSED
     assert not is_stored(daemon, refused) and is_stored(daemon, doubtful)
     assert daemon.ask("VERIFYALL").cls == "OK" and daemon.ask("LIST").cls == "OK"

@@ -105,6 +105,8 @@ def ask(server, *arguments, **settings):
 
 # What is asked, and how each answer is shown
 
+KEY_LINES = (b"+ 0123456789abcdef 1 70\n+ fedcba9876543210 2 0\n+ 0000000000000001 3 1\n"
+             b"+ 00000000000000aa 0 5\n")
 ANSWERS = [
     (["get", TOKEN], "GET " + TOKEN, b'OK {"username":"ada","uid":9223372036854775807}\n',
      YES, '{"username":"ada","uid":9223372036854775807}\n', {"username": "ada", "uid": 9223372036854775807}),
@@ -131,8 +133,20 @@ ANSWERS = [
     (["verify-all"], "VERIFYALL", b"+ %s not a sealed value\nOK 9 1\n" % KEY.encode(),
      NO, KEY + " not a sealed value\nchecked 9, bad 1, remaining 1\n",
      {"checked": 9, "bad": 1, "remaining": 1, "values": [{"key": KEY, "problem": "not a sealed value", "deleted": False}]}),
+    (["rekey"], "REKEY", b"+ progress 0 0\n+ progress 5 9\nOK 9 0 7\n", YES, "checked 9, bad 0, resealed 7\n",
+     {"checked": 9, "bad": 0, "resealed": 7, "values": []}),
+    (["rekey"], "REKEY", b"+ progress 5 9\n+ %s too short\nOK 9 1 7\n" % KEY.encode(), NO,
+     KEY + " too short\nchecked 9, bad 1, resealed 7\n",
+     {"checked": 9, "bad": 1, "resealed": 7, "values": [{"key": KEY, "problem": "too short", "deleted": False}]}),
     (["stats"], "STATS", b"+ requests 7\n+ cache-hits 123\nOK\n",
      YES, "requests   7\ncache-hits 123\n", {"requests": 7, "cache-hits": 123}),
+    (["stats", "--keys"], "STATS KEYS", KEY_LINES + b"OK 3 0\n", YES,
+     "1  0123456789abcdef         70 seals\n2  fedcba9876543210          0 may go\n3  0000000000000001          1 in use\n"
+     "-  00000000000000aa          5 missing\nunreadable 3\nunindexed 0\n",
+     {"keys": [{"id": "0123456789abcdef", "place": 1, "values": 70, "use": "seals"},
+               {"id": "fedcba9876543210", "place": 2, "values": 0, "use": "may go"},
+               {"id": "0000000000000001", "place": 3, "values": 1, "use": "in use"},
+               {"id": "00000000000000aa", "place": 0, "values": 5, "use": "missing"}], "unreadable": 3, "unindexed": 0}),
 ]
 
 
@@ -145,6 +159,11 @@ def test_answers(serve, arguments, line, answer, status, text, value):
     machine = ask(server, "--json", *arguments)
     assert (machine.status, machine.json) == (status, value), machine.err
     assert server.lines == [line, line]
+
+
+def test_no_key_may_go_while_the_index_lacks_tokens(serve):
+    ran = ask(serve({"STATS KEYS": KEY_LINES + b"OK 0 1\n"}), "stats", "--keys", "--json")
+    assert [key["use"] for key in ran.json["keys"]] == ["seals", "in use", "in use", "missing"]
 
 
 def test_ping(serve):
@@ -239,6 +258,14 @@ def test_hostile_answers(serve, command, answer):
     (["delete-all", "--yes"], b"OK -1\n"), (["list"], b"OK\n"), (["list"], b"+ x y\nOK 1\n"), (["list"], b"+ -rf\nOK 1\n"),
     (["verify-all"], b"OK 1\n"), (["verify-all"], b"OK 1 2 3\n"), (["verify-all"], b"+ x\nOK 1 1\n"), (["stats"], b"+ x\nOK\n"),
     (["stats"], b"+ x y\nOK\n"), (["stats"], b"+ x \nOK\n"), (["ping"], b"+ x\nOK\n"),
+    (["rekey"], b"OK 1 2\n"), (["rekey"], b"OK 1 2 3 4\n"), (["rekey"], b"+ x\nOK 1 0 1\n"), (["rekey"], b"+ progress\nOK 1 0 1\n"),
+    (["rekey"], b"+ progress 1\nOK 1 0 1\n"), (["rekey"], b"+ progress 1 -1\nOK 1 0 1\n"), (["rekey"], b"OK 1 0\n"),
+    (["stats", "--keys"], b"OK\n"), (["stats", "--keys"], b"OK 1\n"), (["stats", "--keys"], b"OK 1 2 3\n"),
+    (["stats", "--keys"], b"+ requests 7\nOK 0 0\n"), (["stats", "--keys"], b"+ 0123456789abcdef 1\nOK 0 0\n"),
+    (["stats", "--keys"], b"+ 0123456789abcdef 1 2 3\nOK 0 0\n"), (["stats", "--keys"], b"+ 0123456789abcde 1 2\nOK 0 0\n"),
+    (["stats", "--keys"], b"+ 0123456789abcdef0 1 2\nOK 0 0\n"), (["stats", "--keys"], b"+ 0123456789abcdef 1 -2\nOK 0 0\n"),
+    (["stats", "--keys"], b"+ 0123456789abcdef -1 2\nOK 0 0\n"), (["stats", "--keys"], b"+ 0123456789ABCDEF 1 2\nOK 0 0\n"),
+    (["stats", "--keys"], b"+ 0123456789abcdef 1 1234567890123456789\nOK 0 0\n"),
 ])
 def test_answers_to_another_question(serve, arguments, answer):
     for extra in ([], ["--json"]):
@@ -391,7 +418,8 @@ def test_bad_addresses(address):
     ["--socket", "a", "--server", "127.0.0.1:1", "ping"], ["--timeout", "0", "ping"], ["--timeout", "-1", "ping"],
     ["--timeout", "nan", "ping"], ["--timeout", "1e9", "ping"], ["--timeout", "x", "ping"], ["--timeout", "", "ping"],
     ["--json=1", "ping"], ["--socket", "x" * 200, "ping"], ["delete-all"], ["keygen", "x"],
-    ["rekey"], ["top"], ["list", "USER", "ada"],
+    ["rekey", "x"], ["stats", "x"], ["stats", "--keys=1"], ["--keys", "stats"], ["stats", "--rate", "1"], ["list", "--keys", "uniform"],
+    ["top"], ["list", "USER", "ada"],
 ])
 def test_usage(arguments):
     ran = cli(*arguments)
@@ -410,7 +438,7 @@ def test_help_and_version():
     ran = cli("--help")
     assert ran.status == YES and ran.err == ""
     commands = listed_commands(ran.out)
-    assert commands == ["get", "check", "getkey", "store", "issue", "delete", "delete-all", "delete-user", "list", "list-user", "verify-all", "stats", "ping", "bench", "keygen",
+    assert commands == ["get", "check", "getkey", "store", "issue", "delete", "delete-all", "delete-user", "list", "list-user", "verify-all", "rekey", "stats", "ping", "bench", "keygen",
                         "policy try", "policy test"]
     for command in commands:
         ran = cli(*command.split(), "--help")
@@ -533,6 +561,20 @@ def test_progress(serve):
     assert "working for 2 s" in shown and shown.endswith("\r\x1b[K")
 
 
+def test_progress_of_a_rekey(serve):
+    """How many values there are, not how long it takes."""
+    def slow(connection):
+        for line in (b"+ progress 0 0\n", b"+ progress 64 200\n", b"+ progress 128 200\n"):
+            connection.sendall(line)
+            time.sleep(1.2)
+        connection.sendall(b"OK 200 0 200\n")
+
+    status, out, shown = run_on_terminal("--socket", serve({"*": slow}).path, "rekey")
+    assert status == YES and out == "checked 200, bad 0, resealed 200\n"
+    assert "looking for values" in shown and shown.index("64 of 200 values") < shown.index("128 of 200 values")
+    assert "working for" not in shown and shown.endswith("\r\x1b[K")
+
+
 def test_a_full_disk_is_no_answer(serve):
     server = serve({"*": f"OK {TOKEN}\n".encode()})
     with open("/dev/full", "wb") as full:
@@ -607,6 +649,9 @@ def test_all_tokens(start_daemon, redis_server):
     ran = cli("verify-all", "--fix", "--json", **at)
     assert ran.status == YES and ran.json["values"][0]["deleted"] is True and ran.json["remaining"] == 0
     assert set(cli("list", **at).out.split()) == keys
+    assert cli("rekey", **at).out == "checked 3, bad 0, resealed 0\n"
+    (key,) = cli("stats", "--keys", "--json", **at).json["keys"]
+    assert (key["place"], key["values"], key["use"]) == (1, 3, "seals")
     assert cli("delete-all", **at).status == USAGE
     assert cli("delete-all", "--yes", **at).out == "deleted 3\n"
     assert cli("list", "--json", **at).json == {"keys": [], "count": 0}

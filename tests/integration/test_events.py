@@ -545,6 +545,7 @@ def changes():
     yield ("ISSUE", to_json(issued)), "token.issue", {"key": ..., **about(issued)}
     yield ("DELETE", key), "token.delete", {"key": key}
     yield ("DELETEALL",), "token.delete_all", {}
+    yield ("REKEY",), "token.rekey", {}
     yield ("LIST",), "token.list", {}
     text = token()
     yield ("GET", text), "token.get", {"key": key_of(text)}

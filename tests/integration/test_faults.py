@@ -557,6 +557,8 @@ def test_no_secret_is_ever_logged(start_daemon, start_redis, folder, form):
         planter.plant_bytes(key_of(text), b"junk" + marker.encode())
         ask("GET " + text)
         ask("VERIFYALL")
+        planter.plant(data(present(token())), sealing=daemon.keys[1])
+        assert ask("REKEY").cls == ask("STATS KEYS").cls == "OK"
         redis.stop()
         work()
         redis.cont()

@@ -42,6 +42,8 @@ CONVERSATION = [
     ("LIST", r"OK 2"),
     ("VERIFYALL", r"OK 2 0"),
     ("VERIFYALL FIX", r"OK 2 0"),
+    ("STATS KEYS", r"OK 0 0"),
+    ("REKEY", r"OK 2 0 [02]"),
     ("LIST USER alice", r"OK [12]"),
     ("LIST USER Alice", r"ERR badreq .*"),
     ("DELETE USER nobody", r"OK 0"),
@@ -68,6 +70,9 @@ CLIENT = [
     (["delete-user", "nobody"], 0),
     (["stats"], 0),
     (["verify-all"], 0),
+    (["rekey"], 0),
+    (["stats", "--keys"], 0),
+    (["stats", "--keys", "--json"], 0),
     (["delete", KEY], 0),
     (["delete", KEY], 1),
     (["delete-all", "--yes"], 0),
@@ -138,6 +143,7 @@ def run_resp(address):
         assert exchange("DELETE", KEY) == "+OK"
         assert exchange("GET", TOKEN) == "$-1"
         assert exchange("LIST") == "*0"
+        assert [exchange("REKEY"), *(client.read_line() for _ in range(4))] == ["*4", b":0\r", b":0\r", b":0\r", b"*0\r"]
         assert exchange("NONSENSE").startswith("-ERR badreq unknown command")
         client.send("*1\r\n$3\r\nGE")  # left half-sent
 

@@ -297,8 +297,8 @@ static void out_of_range(void **state)
     } cases[] = {
         {false, false, 0, BYTES("\x02")},
         {false, false, 0, BYTES("\xcc\xff")},
-        {false, true, 1, BYTES("\x0d")}, /* the last kind */
-        {false, false, 1, BYTES("\x0e")},
+        {false, true, 1, BYTES("\x0e")}, /* the last kind */
+        {false, false, 1, BYTES("\x0f")},
         {false, false, 1, BYTES("\xcf\xff\xff\xff\xff\xff\xff\xff\xff")},
         {false, true, 2, BYTES("\x04")}, /* the last result */
         {false, false, 2, BYTES("\x05")},
