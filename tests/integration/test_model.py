@@ -61,6 +61,15 @@ def read_words(client, in_resp):
     return Words("OK", value.decode() if isinstance(value, bytes) and kind == b"$" else str(value))
 
 
+def wall_offset():
+    """What the wall clock is ahead of the monotonic one, by the two readings that were closest together."""
+    def read():
+        before = time.monotonic()
+        wall = time.time()
+        return time.monotonic() - before, wall - before
+    return min(read() for _ in range(100))[1]
+
+
 class Game:
     """One seed: its tokens, who plays, and what was said."""
 
@@ -69,7 +78,7 @@ class Game:
         self.tokens = [token() for _ in range(KEYS)]
         self.keys = [key_of(text) for text in self.tokens]
         self.versions, self.numbers = {}, itertools.count(1)
-        self.began = time.monotonic()
+        self.began, self.wall = time.monotonic(), wall_offset()
         self.calm, self.over = threading.Event(), threading.Event()
         self.errors = []
 
@@ -79,7 +88,7 @@ class Game:
         expires = FOREVER
         if chance.random() < 0.25:
             fields["expires"] = int(time.time()) + chance.randrange(1, 4)
-            expires = fields["expires"] - time.time() + time.monotonic()
+            expires = fields["expires"] - self.wall
         self.versions[number] = Version(user, expires)
         return ["STORE", to_json(data(text, username=user, name=f"v{number}", **fields))], number
 
@@ -148,9 +157,12 @@ class Player(threading.Thread):
     def answered_since(self, when):
         return any(op.is_read and op.call > when for op in self.ops[-20:])
 
-    @staticmethod
-    def shown(words):
-        return " ".join(words if words[0] != "STORE" else ["STORE", "%(username)s %(name)s" % json.loads(words[1])])
+    def shown(self, words):
+        if words[0] != "STORE":
+            return " ".join(words)
+        fields = json.loads(words[1])
+        until_when = f" until {fields['expires'] - self.game.wall - self.game.began:.3f}" if "expires" in fields else ""
+        return f"STORE {fields['username']} {fields['name']}{until_when}"
 
     # Requests: (words, operations, judge). The judge returns those of the operations that were made, or may have been.
 
