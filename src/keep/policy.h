@@ -53,6 +53,7 @@ struct policy_request {
     size_t n_scopes;
     const char
         *username; /* LIST USER, DELETE USER (LIST and DELETEALL to them): whose tokens; NULL: none's in particular */
+    bool fix;      /* VERIFYALL FIX, REKEY (VERIFYALL to them): it is to change what is stored */
     int64_t time;  /* wall clock, seconds */
 };
 

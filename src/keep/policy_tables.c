@@ -24,7 +24,8 @@
     X(PORT, "port")            \
     X(TAG, "tag")              \
     X(SCOPES, "scopes")        \
-    X(USERNAME, "username")
+    X(USERNAME, "username")    \
+    X(FIX, "fix")
 
 #define TOKEN_FIELDS_LIST(X)    \
     X(HAS_SCOPE, "has_scope")   \
@@ -126,6 +127,14 @@ static void push_wanted_scopes(lua_State *lua, const struct policy_request *requ
     }
 }
 
+static void push_fix(lua_State *lua, const struct policy_request *request)
+{
+    if (request->point == POLICY_VERIFYALL)
+        lua_pushboolean(lua, request->fix);
+    else
+        lua_pushnil(lua);
+}
+
 /* A NULL string is pushed as nil. */
 static void push_request_field(lua_State *lua, struct policy_tables *tables, int field)
 {
@@ -143,6 +152,7 @@ static void push_request_field(lua_State *lua, struct policy_tables *tables, int
     case REQUEST_TAG: lua_pushstring(lua, request->tag); break;
     case REQUEST_SCOPES: push_wanted_scopes(lua, request); break;
     case REQUEST_USERNAME: lua_pushstring(lua, request->username); break;
+    case REQUEST_FIX: push_fix(lua, request); break;
     }
 }
 

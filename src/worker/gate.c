@@ -67,6 +67,7 @@ static bool ask(struct request *request, struct policies *policies, const struct
         .scopes = scopes,
         .n_scopes = request->n_scopes,
         .username = request->username,
+        .fix = request->fixes,
         .time = clock_wall(),
     };
     policies_ask(policies, &asked, token, data, answer);

@@ -396,6 +396,7 @@ static void verify_all_done(void *argument, enum keep_result result, const struc
 void handle_verifyall(struct request *request, const struct word *words, size_t n_words)
 {
     bool fix = n_words == 1;
+    request->fixes = fix;
     if (fix && (words[0].size != 3 || strncasecmp(words[0].text, "FIX", 3) != 0))
         answer_err(request, ERR_BADREQ, "VERIFYALL takes FIX or nothing");
     else if ((!fix || audit_permits(request)) && gate_permits(request, NULL))
@@ -423,6 +424,7 @@ static void rekey_done(void *argument, enum keep_result result, const struct sca
 void handle_rekey(struct request *request, const struct word *words, size_t n_words)
 {
     (void)words, (void)n_words;
+    request->fixes = true;
     if (gate_permits(request, NULL))
         keep_scan(request_worker(request)->keep, SCAN_REKEY, rekey_done, request);
 }

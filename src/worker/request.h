@@ -23,6 +23,7 @@ struct request {
     bool barrier, write;         /* counted in the connection */
     bool done;                   /* answered, waiting for its turn */
     bool streams;                /* the answer comes from `keys`, below */
+    bool fixes;                  /* VERIFYALL FIX, REKEY */
     char tag[INPUT_TAG_MAX + 1]; /* "": none */
     struct buffer answer;        /* rendered before its turn */
     const struct word *scopes;   /* CHECK: what is asked for; in the input until `kept` holds a copy */

@@ -177,6 +177,15 @@ def test_words_and_framings(own):
         assert [client.answer().last for _ in range(4)] == ["OK 4 1 0", "OK 1 0", "OK 4", "OK"]
 
 
+def test_policies_know_what_changes_something(own, tmp_path):
+    path = tmp_path / "p.lua"
+    path.write_text('return { verifyall = function(request) return false, tostring(request.fix) end,'
+                    ' list = function(request) return false, tostring(request.fix) end }')
+    daemon = own(extra=f'policy "{path}" {{ }}\n')
+    for line, fix in (("VERIFYALL", "false"), ("VERIFYALL FIX", "true"), ("REKEY", "true"), ("STATS KEYS", "false"), ("LIST", "nil")):
+        assert daemon.ask(line).last == "NO policy " + fix
+
+
 def test_policies_and_the_audit_log(own, tmp_path):
     path = tmp_path / "p.lua"
     path.write_text('return { verifyall = function(request) return false, "not " .. request.command end }')
