@@ -78,7 +78,7 @@ class Walk:
         # may be answered as they were while a version is there.
         self.bits = {read: 1 << number for number, read in enumerate(op for op in ops if op.is_read)}
         self.open_reads = 0
-        self.accept = {version: 0 for version in (NONE, *(op.version for op in ops if op.kind == "store"))}
+        self.accept = {version: 0 for version in (*begins, NONE, *(op.version for op in ops if op.kind == "store"))}
         self.needs = {}
         changes = {op for op in ops if not op.is_read}
         for op in ops:
@@ -138,6 +138,8 @@ class Walk:
             frontier.add((version, done, self.satisfied(version, done, seen)), todo)
         while todo:
             version, done, seen = todo.pop()
+            if version != NONE and self.versions[version].expires - EXPIRY_SLACK <= now:
+                frontier.add((NONE, done, self.satisfied(NONE, done, seen)), todo)
             for change in self.open_changes:
                 if (change in done and not (change.repeats and change.certain)) or not self.ready(change, done):
                     continue
@@ -185,8 +187,7 @@ class Walk:
             self.open_changes.remove(op)
         self.states = {(version, done - {op}, seen) for version, done, seen in self.states}
 
-    def may_expire(self, op, now):
-        self.states |= {(NONE, done, seen) for version, done, seen in self.states if version == op.version}
+    def may_expire(self, _op, now):
         self.follow(now)
 
     def expired(self, op, now):
