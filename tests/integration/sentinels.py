@@ -41,7 +41,7 @@ class Sentinels:
     def start(self, number, port):
         """Starts a sentinel, with what it knew before."""
         file = os.path.join(self.folder, f"sentinel{number}", "sentinel.conf")
-        self.processes[port] = subprocess.Popen(["redis-sentinel", file], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        self.processes[port] = subprocess.Popen(["redis-server", file, "--sentinel"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                                 stderr=subprocess.STDOUT)
 
     def settled(self):

@@ -36,6 +36,12 @@ def store(daemon):
     return fields["token"] if daemon.ask("STORE " + to_json(fields)).last == "OK" else None
 
 
+def verdict(daemon, text):
+    """What a look-up of a token says, OK or NO; None where a worker has not found the master yet."""
+    answer = daemon.ask("GET " + text).cls
+    return None if answer == "ERR" else answer
+
+
 def stored(daemon):
     return until(lambda: store(daemon), 20, "a token that is stored")
 
@@ -234,7 +240,8 @@ def test_no_acknowledged_token_is_lost(sentinels, start_daemon, ways, replicas):
         for writer in writers:
             writer.join()
     acknowledged = [text for writer in writers for text in writer.acknowledged]
-    lost = [text for text in acknowledged if daemon.ask("GET " + text).cls != "OK"]
+    verdicts = {text: until(lambda text=text: verdict(daemon, text), 20, "an answer") for text in acknowledged}
+    lost = [text for text, answer in verdicts.items() if answer != "OK"]
     print(f"{FAILOVERS} failovers ({', '.join(ways)}): {len(acknowledged)} tokens acknowledged, "
           f"{sum(writer.refused for writer in writers)} refused, {len(lost)} lost")
     assert not lost and len(acknowledged) > 20 * FAILOVERS
