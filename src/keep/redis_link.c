@@ -59,18 +59,21 @@ struct redis_link {
     uint64_t losses;    /* connections that had been up */
     struct error lost;  /* why the last of them was lost; empty when none was */
     bool changed;       /* changes have been queued behind the last WAIT */
+    bool acking;        /* that WAIT is in a queue: its answer is still to come */
     bool called_back;   /* in this event of the loop */
     bool demoted;       /* the server says that it is not the master: others are looked for after this event */
 };
 
 /* Callbacks */
 
+static void wait_give_up(struct redis_link *link, struct redis_command *wait);
+
 /* The callback follows in the next turn of the loop: whoever decides need not expect the link to change under it. */
 static void command_decide(struct redis_link *link, struct redis_command *command, enum redis_outcome outcome)
 {
     static const struct timeval at_once;
     if (command->waits) {
-        redis_command_free(command);
+        wait_give_up(link, command);
         return;
     }
     command->outcome = outcome;
@@ -84,6 +87,18 @@ static void commands_decide(struct redis_link *link, struct redis_commands *comm
     struct redis_command *command;
     while ((command = redis_commands_take(commands)) != NULL)
         command_decide(link, command, outcome);
+}
+
+/* What it was to tell of is in doubt for good. */
+static void wait_give_up(struct redis_link *link, struct redis_command *wait)
+{
+    struct redis_command *command;
+    redis_command_free(wait);
+    link->acking = false;
+    while ((command = redis_commands_take(&link->unacked)) != NULL) {
+        shared_count(link->slot, METRIC_REDIS_UNCERTAIN, 1);
+        command_decide(link, command, REDIS_UNCERTAIN);
+    }
 }
 
 /* Frees the command before it calls, so that nothing of it is left when the callback looks at the link. */
@@ -239,6 +254,7 @@ static void connection_lost(struct redis_link *link, const char *reason)
         change_uncertain(link, command);
     while ((command = redis_commands_take(&link->connection.in_flight)) != NULL) {
         if (command->callback == NULL) {
+            link->acking = link->acking && !command->waits;
             redis_command_free(command);
         } else if (command->kind == REDIS_CHANGE) {
             change_uncertain(link, command);
@@ -302,13 +318,13 @@ static void on_sent(void *argument, struct redis_command *command, int64_t now)
 
 /* Replicas */
 
-/* One WAIT behind all changes of a turn. While it waits Redis answers nothing else on the connection, so it does not
- * wait for long. */
+/* One WAIT behind all changes so far, and no other until it is answered: while it waits Redis answers nothing else on
+ * the connection, and several would add up. */
 static void on_sending(void *argument)
 {
     struct redis_link *link = argument;
     const unsigned replicas = link->settings.config->min_replicas_acked;
-    if (!link->changed || replicas == 0 || link->state != STATE_UP)
+    if (!link->changed || link->acking || replicas == 0 || link->state != STATE_UP)
         return;
     char number[NUMBER_DIGITS_MAX];
     const char *words[] = {"WAIT", number, WAIT_MILLISECONDS};
@@ -318,6 +334,7 @@ static void on_sending(void *argument)
     command->waits = true;
     command->expires = command_expiry(link);
     link->changed = false;
+    link->acking = true;
     redis_connection_send(&link->connection, command);
 }
 
@@ -328,6 +345,7 @@ static void acks_counted(struct redis_link *link, const redisReply *reply)
         reply->type == REDIS_REPLY_INTEGER && reply->integer >= (long long)link->settings.config->min_replicas_acked;
     struct redis_commands unacked = STAILQ_HEAD_INITIALIZER(unacked);
     struct redis_command *command;
+    link->acking = false;
     STAILQ_CONCAT(&unacked, &link->unacked);
     while ((command = redis_commands_take(&unacked)) != NULL) {
         redisReply *held = command->held;
@@ -337,6 +355,7 @@ static void acks_counted(struct redis_link *link, const redisReply *reply)
         command_call_back(link, command, acked ? REDIS_REPLIED : REDIS_UNCERTAIN, acked ? held : NULL);
         redis_held_free(held);
     }
+    on_sending(link);
 }
 
 /* Replies */

@@ -67,7 +67,8 @@ struct redis_link *redis_link_new(const struct redis_link_settings *settings) __
 
 /* Sends a command of `argc` binary-safe words, copied before this returns, together with all others of this turn of the
  * loop. The callback always follows, at the latest after connect-timeout + command-timeout, for a change that may have
- * been sent one attempt to connect later; while the circuit is open, in the next turn of the loop. */
+ * been sent one attempt to connect later, for one that waits for replicas one command-timeout later; while the circuit
+ * is open, in the next turn of the loop. */
 void redis_link_command(struct redis_link *link, enum redis_kind kind, redis_callback *callback, void *argument,
                         int argc, const char *const *argv, const size_t *argv_sizes);
 

@@ -532,6 +532,33 @@ static void sends_several_changes_as_one(void **state)
     assert_int_equal(cut.last, REDIS_UNAVAILABLE);
 }
 
+/* No replica ever has what is changed here. Changes that come while Redis waits for one do not wait each for itself:
+ * look-ups, which stand behind that on the connection, would die of it. */
+static void waits_for_replicas_once_at_a_time(void **state)
+{
+    enum { N = 24 };
+    struct world *world = *state;
+    struct link_fixture *fixture = &world->fixture;
+    redis_server_start(&world->server);
+    fixture->config.min_replicas_acked = 1;
+    fixture->config.command_timeout = 2;
+    fixture_link(fixture);
+    fixture_wait_up(fixture);
+    const unsigned first = fixture->n;
+    for (unsigned i = 0; i < N; i++) {
+        fixture_ask(fixture, REDIS_CHANGE, "SET", "a", "b", NULL);
+        fixture_ask(fixture, REDIS_READ, "GET", "a", NULL);
+        fixture_turn(fixture, 5);
+    }
+    assert_true(fixture_wait(fixture, 5000));
+    for (unsigned i = 0; i < N; i++) {
+        assert_int_equal(fixture->answers[first + 2 * i].outcome, REDIS_UNCERTAIN);
+        assert_string_equal(fixture->answers[first + 2 * i + 1].text, "b");
+    }
+    assert_int_equal(fixture_metric(fixture, METRIC_REDIS_LOST), 0);
+    assert_int_equal(fixture_metric(fixture, METRIC_REDIS_UNCERTAIN), N);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -551,6 +578,7 @@ int main(void)
         TEST(leaves_a_trace_only_of_unanswered_changes),
         TEST(callbacks_may_ask),
         TEST(sends_several_changes_as_one),
+        TEST(waits_for_replicas_once_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
