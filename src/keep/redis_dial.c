@@ -283,7 +283,7 @@ static struct evdns_base *resolver_new(struct event_base *base)
 static void resolver_renew(struct redis_dial *dial)
 {
     if (dial->resolver != NULL && dial->resolver_failed) {
-        evdns_base_free(dial->resolver, 0);
+        evdns_base_free(dial->resolver, 1); /* it may still have a look-up of a former place */
         dial->resolver = NULL;
     }
     if (dial->resolver == NULL)
@@ -352,12 +352,19 @@ static void attempt_start(struct redis_dial *dial, const struct redis_endpoint *
         unix_start(dial);
 }
 
+bool redis_dial_outdated(const struct redis_dial *dial)
+{
+    struct redis_place now;
+    return dial->master != NULL && redis_master_place(dial->master, &now) &&
+           (now.port != dial->place.port || strcmp(now.host, dial->place.host) != 0);
+}
+
 /* Starts where the master is said to be, or waits until that is said. */
 static void attempt_follow(struct redis_dial *dial)
 {
     struct redis_place place;
     const bool named = redis_master_place(dial->master, &place);
-    if (dial->lookup != NULL && (!named || strcmp(place.host, dial->place.host) != 0)) {
+    if (redis_dial_outdated(dial) && dial->lookup != NULL) { /* its answer has the port in it */
         dial->lookup->dial = NULL;
         dial->lookup = NULL;
     }
@@ -375,13 +382,6 @@ void redis_dial_start(struct redis_dial *dial, const struct redis_endpoint *to, 
         attempt_follow(dial);
     else
         attempt_start(dial, to);
-}
-
-bool redis_dial_outdated(const struct redis_dial *dial)
-{
-    struct redis_place now;
-    return dial->master != NULL && redis_master_place(dial->master, &now) &&
-           (now.port != dial->place.port || strcmp(now.host, dial->place.host) != 0);
 }
 
 void redis_dial_named(struct redis_dial *dial)

@@ -221,7 +221,9 @@ static void attempt_failed(struct redis_link *link, const char *reason)
     redis_commands_free(&link->connection.in_flight);
     /* The old connection stays in redis_unfenced: it is ended before any worker sends its next change. */
     commands_decide(link, &link->uncertain, REDIS_UNCERTAIN);
-    redis_master_doubt(link->master);
+    /* What has been named since is not in doubt. */
+    if (!redis_dial_outdated(link->dial))
+        redis_master_doubt(link->master);
     if (link->circuit_open)
         log_debug("redis %s: %s", link->settings.config->url, reason);
     else
@@ -405,7 +407,7 @@ static void handshake_reply(struct redis_link *link, const redisReply *reply)
 static void on_replied(void *argument, struct redis_command *command, const redisReply *reply)
 {
     struct redis_link *link = argument;
-    link->demoted |= link->master != NULL && is_up(link) && redis_refusal_elsewhere(reply);
+    link->demoted |= link->master != NULL && is_up(link) && redis_refusal_by_replica(reply);
     if (command->replies > 0) {
         link->called_back = true;
         command->callback(command->argument, REDIS_REPLIED, reply);

@@ -63,12 +63,23 @@ void redis_refusal_explain(const struct config_redis *config, const char *comman
         error_set(text, "%.*s", word, reply->str);
 }
 
-bool redis_refusal_elsewhere(const redisReply *reply)
+static bool word_among(const redisReply *reply, const char *const *words, size_t n)
 {
-    static const char *const words[] = {"READONLY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK"};
     const int size = redis_error_word(reply);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    for (size_t i = 0; i < n; i++)
         if ((size_t)size == strlen(words[i]) && memcmp(reply->str, words[i], (size_t)size) == 0)
             return true;
     return false;
+}
+
+bool redis_refusal_elsewhere(const redisReply *reply)
+{
+    static const char *const words[] = {"READONLY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK"};
+    return word_among(reply, words, sizeof words / sizeof *words);
+}
+
+bool redis_refusal_by_replica(const redisReply *reply)
+{
+    static const char *const words[] = {"READONLY", "MASTERDOWN"};
+    return word_among(reply, words, sizeof words / sizeof *words);
 }

@@ -19,4 +19,7 @@ void redis_refusal_explain(const struct config_redis *config, const char *comman
  * place. Others, such as OOM, leave its answers true. */
 bool redis_refusal_elsewhere(const redisReply *reply);
 
+/* Whether it is an error that replicas alone answer with. */
+bool redis_refusal_by_replica(const redisReply *reply);
+
 #endif

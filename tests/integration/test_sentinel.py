@@ -93,6 +93,19 @@ def test_a_server_that_is_no_master_is_not_believed(sentinels, start_daemon):
     assert holds(master, stored(daemon))
 
 
+def test_a_master_that_lacks_replicas_is_not_left(sentinels, start_daemon):
+    """It is the master by its ROLE: another connection to it would be no better."""
+    daemon = start_daemon(sentinels)
+    held, master = stored(daemon), sentinels.master().client()
+    master.config_set("min-replicas-to-write", 9)
+    until(lambda: daemon.stderr().count("NOREPLICAS") >= daemon.workers_wanted, 20, "beats that are refused")
+    assert store(daemon) is None and daemon.ask("GET " + held).code == "ERR unavail"
+    master.config_set("min-replicas-to-write", 0)
+    stored(daemon)
+    until(lambda: daemon.ask("GET " + held).cls == "OK", 20, "an answer")
+    assert "connection lost" not in daemon.stderr()
+
+
 def test_sentinels_may_go_and_come_back(sentinels, start_daemon):
     """Without any the last master is used, also when it was away; with them again the next one is found."""
     daemon = start_daemon(sentinels)
