@@ -42,6 +42,8 @@ struct redis_master {
     struct redis_connection connection;
     struct redis_place place; /* port 0: none was named yet */
     bool told;                /* that no sentinel answers */
+    int64_t next_failure;     /* when it may be logged that none answers */
+    int64_t next_switch;      /* when it may be logged that another server is the master */
     struct error lacks;
 };
 
@@ -76,6 +78,16 @@ static void next_ask(struct redis_master *master, unsigned milliseconds)
     timer_set(master, (int64_t)milliseconds * 1000);
 }
 
+/* Sentinels that come and go, or change their minds all the time, do not fill the log. */
+static bool word_due(int64_t *next, unsigned seconds)
+{
+    const int64_t now = clock_boot();
+    if (now < *next)
+        return false;
+    *next = now + seconds * CLOCK_SECOND;
+    return true;
+}
+
 /* A sentinel that was only listened to says nothing of the master by its going. */
 static void sentinel_failed(struct redis_master *master, const char *reason)
 {
@@ -87,10 +99,11 @@ static void sentinel_failed(struct redis_master *master, const char *reason)
         next_ask(master, 0);
         return;
     }
-    if (!master->told)
+    if (!master->told && word_due(&master->next_failure, 10)) {
         log_warning("redis %s: no sentinel is of use; %s port %u: %s", master->config->url, sentinel->name,
                     (unsigned)sentinel->port, reason);
-    master->told = true;
+        master->told = true;
+    }
     next_ask(master, redis_retry_wait(&master->retry));
 }
 
@@ -109,10 +122,10 @@ static bool place_read(const char *host, size_t host_size, const char *port, siz
 static void place_set(struct redis_master *master, const struct redis_place *place)
 {
     const bool other = strcmp(master->place.host, place->host) != 0 || master->place.port != place->port;
-    if (master->place.port != 0 && other)
+    if (master->place.port != 0 && other && word_due(&master->next_switch, 1))
         log_warning("redis %s: another server is the master now: %s port %u", master->config->url, place->host,
                     (unsigned)place->port);
-    else if (other)
+    else if (master->place.port == 0)
         log_info("redis %s: the master is %s port %u", master->config->url, place->host, (unsigned)place->port);
     master->place = *place;
     for (size_t i = 0; i < master->n_listeners; i++)

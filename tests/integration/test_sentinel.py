@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Redis behind real sentinels: found, followed through failovers, and believed only while it is the master."""
+import contextlib
 import os
 import shutil
 import signal
@@ -175,12 +176,18 @@ ODD = {
 }
 
 
+def bulks(*words):
+    """An array of strings."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
 class OddSentinel(threading.Thread):
     """Answers whatever it is asked first with the same bytes, and hangs up."""
 
     def __init__(self, answer):
         super().__init__(daemon=True)
         self.answer = answer
+        self.asked = 0
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         self.start()
@@ -191,9 +198,10 @@ class OddSentinel(threading.Thread):
                 connection, _ = self.socket.accept()
             except OSError:
                 return
-            with connection:
+            with connection, contextlib.suppress(OSError):
                 connection.recv(4096)
                 connection.sendall(self.answer)
+            self.asked += 1
 
     def close(self):
         self.socket.shutdown(socket.SHUT_RDWR)
@@ -207,6 +215,17 @@ def test_odd_sentinels(start_daemon, answer, said):
         daemon = start_daemon(f"sentinel://127.0.0.1:{odd.port}/tokens", wait=False, redis_options={"connect_timeout": 0.2})
         until(lambda: "no sentinel is of use" in daemon.stderr() and said in daemon.stderr(), 20, "a word about it")
         assert daemon.ask("GET " + token()).code == "ERR unavail" and "hunter2" not in daemon.stderr()
+    finally:
+        odd.close()
+
+
+def test_a_sentinel_that_changes_its_mind_does_not_fill_the_log(start_daemon):
+    messages = b"".join(bulks(b"message", b"+switch-master", b"tokens 127.0.0.1 1 127.0.0.1 %d" % (1 + i % 2)) for i in range(2000))
+    odd = OddSentinel(bulks(b"127.0.0.1", b"1") + b"*3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n" + messages)
+    try:
+        daemon = start_daemon(f"sentinel://127.0.0.1:{odd.port}/tokens", wait=False)
+        until(lambda: odd.asked >= 20 and ANOTHER in daemon.stderr(), 60, "a sentinel that was asked again and again")
+        assert daemon.stderr().count(ANOTHER) + daemon.stderr().count("sentinel") < 400
     finally:
         odd.close()
 
