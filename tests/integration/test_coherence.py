@@ -194,7 +194,7 @@ def test_a_request_after_a_change_does_not_join_an_older_look_up(start_case):
     held.wait()
     assert case.b.ask("DELETE " + case.key).last == "OK"
     other.send(lines("GET " + case.token))
-    until(lambda: case.proxy.seen("GET", case.key) == 2, 10, "a look-up of its own")
+    until(lambda: case.proxy.seen("GET", case.key, case.a.worker) == 2, 10, "a look-up of its own")
     held.release()
     assert other.answer().last == NO
     case.a.answer()
