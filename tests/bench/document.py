@@ -22,7 +22,8 @@ is made by `scripts/bench`, which measures everything anew and writes it.
 
 {machine}
 
-Every row was measured in {rounds} rounds, the servers in turn within each, and is the median of the rounds. *CPU* is the
+Every row was measured in {rounds} rounds, the servers in turn within each, and is the median of the rounds; with more than a
+million tokens in one round. The runs have {scale:g} of their full length. *CPU* is the
 server's own CPU time a request in microseconds, kernel included; for tokenkeepd all its processes, but not the Redis
 behind it. *Rate* is requests a second. Server and generator share the machine's processors, so the rate says as much about
 them as about the server; a ratio of CPU times holds from run to run, and from machine to machine far better than any
@@ -144,7 +145,7 @@ def document(results, folder):
              f"Versions: {'; '.join(machine['versions'])}.")
     growth = {depth: [case for case in groups["tokens"] if case["options"]["pipeline"] == depth] for depth in (1, 16)}
     parts = [
-        INTRODUCTION.format(machine=about, rounds=results["rounds"], value_size=400),
+        INTRODUCTION.format(machine=about, rounds=results["rounds"], scale=results["scale"], value_size=400),
         "## Cached GET\n\n`GET` of tokens that are in the worker's cache, beside `GET` of Redis and `mg` of memcached. The ratios, here "
         "and below, are of tokenkeepd's CPU time and rate (lines) to those of the better of the two.\n",
         cost_table(groups["cached"], "what"),
